@@ -49,12 +49,12 @@ function(flatstep_add_kernels target)
       add_library(${kernels} OBJECT ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/${set}.cpp)
       target_link_libraries(${kernels} PRIVATE flatstep::flatstep)
       target_compile_definitions(${kernels} PRIVATE FLATSTEP_RUNTIME_KERNELS)
-      # Link-time optimisation may merge functions of two sets, and would run one set's code on a
-      # machine that has only the other. An unset build type must not mean unoptimised kernels.
-      target_compile_options(${kernels} PRIVATE
-        ${sets_${set}}
-        $<$<CXX_COMPILER_ID:GNU,Clang,AppleClang>:-fno-lto;-fno-math-errno>
-        $<$<AND:$<CXX_COMPILER_ID:GNU,Clang,AppleClang>,$<CONFIG:>>:-O2>)
+      target_compile_options(${kernels} PRIVATE ${sets_${set}})
+      if(NOT MSVC)
+        # Link-time optimisation may merge functions of two sets, and one set's code would then run
+        # where only the other exists. An unset build type must not mean unoptimised kernels.
+        target_compile_options(${kernels} PRIVATE -fno-lto -fno-math-errno $<$<CONFIG:>:-O2>)
+      endif()
       set_target_properties(${kernels} PROPERTIES
         CXX_VISIBILITY_PRESET hidden
         VISIBILITY_INLINES_HIDDEN ON
