@@ -1,0 +1,171 @@
+// The emulated target: vectors of any width in plain C++, for machines without a target of their
+// own and for tests of wide code on narrow machines.
+//
+// It is also the plainest statement of what a Vector means on every target:
+//   lanes            values per vector; loads and stores need no alignment
+//   load_partial     the first n < lanes values, +0 in the other lanes; touches nothing behind them
+//   store_partial    likewise
+//   + - * / sqrt     rounded once, to nearest
+//   fma(a, b, c)     a * b + c, rounded once (sse2 alone rounds twice)
+//   min, max         a < b ? a : b and a > b ? a : b: b if they are equal or one is NaN
+//   abs, copysign    change the sign bit only, also of NaN and subnormals
+//   not_equal        true where either is NaN
+//   keep(mask, x)    x where the mask is set, +0 elsewhere
+// Under FlushSubnormals arithmetic, comparisons, min, max and widening take and give zeros for
+// subnormals, with their sign; what moves bits (load, store, abs, copysign, keep) moves them as
+// they are. All targets but sse2 agree in every bit, NaN's sign and payload left aside.
+//
+// Target headers call no function of the standard library: they are compiled once per target, and a
+// linker may keep any one copy of a shared function, the one for a newer machine included.
+#pragma once
+
+#include <cstddef>
+
+namespace flatstep::emulated {
+
+template <class T, std::size_t Bytes = 64>
+struct Vector {
+  using value_type = T;
+  static constexpr std::size_t lanes = Bytes / sizeof(T);
+  static_assert(lanes > 0 && lanes * sizeof(T) == Bytes, "a vector holds whole values");
+
+  struct Mask {
+    bool lane[lanes];
+  };
+
+  T v[lanes];
+
+  static Vector zero() { return broadcast(T(0)); }
+
+  static Vector broadcast(T x) {
+    return each([&](std::size_t) { return x; });
+  }
+
+  static Vector load(const T* p) {
+    return each([&](std::size_t i) { return p[i]; });
+  }
+
+  static Vector load_partial(const T* p, std::size_t n) {
+    return each([&](std::size_t i) { return i < n ? p[i] : T(0); });
+  }
+
+  static Vector load_widened(const float* p)
+    requires(sizeof(T) > sizeof(float))
+  {
+    return each([&](std::size_t i) { return T(p[i]); });
+  }
+
+  static Vector load_widened_partial(const float* p, std::size_t n)
+    requires(sizeof(T) > sizeof(float))
+  {
+    return each([&](std::size_t i) { return i < n ? T(p[i]) : T(0); });
+  }
+
+  void store(T* p) const {
+    for (std::size_t i = 0; i < lanes; ++i) p[i] = v[i];
+  }
+
+  void store_partial(T* p, std::size_t n) const {
+    for (std::size_t i = 0; i < n; ++i) p[i] = v[i];
+  }
+
+  static Mask first(std::size_t n) {
+    Mask mask;
+    for (std::size_t i = 0; i < lanes; ++i) mask.lane[i] = i < n;
+    return mask;
+  }
+
+  static Mask all(bool set) { return first(set ? lanes : 0); }
+
+  friend Vector operator+(Vector a, Vector b) {
+    return each([&](std::size_t i) { return a.v[i] + b.v[i]; });
+  }
+
+  friend Vector operator-(Vector a, Vector b) {
+    return each([&](std::size_t i) { return a.v[i] - b.v[i]; });
+  }
+
+  friend Vector operator*(Vector a, Vector b) {
+    return each([&](std::size_t i) { return a.v[i] * b.v[i]; });
+  }
+
+  friend Vector operator/(Vector a, Vector b) {
+    return each([&](std::size_t i) { return a.v[i] / b.v[i]; });
+  }
+
+  friend Vector sqrt(Vector a) {
+    return each([&](std::size_t i) {
+      if constexpr (is_float) {
+        return __builtin_sqrtf(a.v[i]);
+      } else {
+        return __builtin_sqrt(a.v[i]);
+      }
+    });
+  }
+
+  friend Vector fma(Vector a, Vector b, Vector c) {
+    return each([&](std::size_t i) {
+      if constexpr (is_float) {
+        return __builtin_fmaf(a.v[i], b.v[i], c.v[i]);
+      } else {
+        return __builtin_fma(a.v[i], b.v[i], c.v[i]);
+      }
+    });
+  }
+
+  friend Vector min(Vector a, Vector b) {
+    return each([&](std::size_t i) { return flushed(a.v[i] < b.v[i] ? a.v[i] : b.v[i]); });
+  }
+
+  friend Vector max(Vector a, Vector b) {
+    return each([&](std::size_t i) { return flushed(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); });
+  }
+
+  friend Vector abs(Vector a) {
+    return each([&](std::size_t i) { return with_sign(a.v[i], T(0)); });
+  }
+
+  friend Vector copysign(Vector magnitude, Vector sign) {
+    return each([&](std::size_t i) { return with_sign(magnitude.v[i], sign.v[i]); });
+  }
+
+  friend Mask not_equal(Vector a, Vector b) {
+    Mask mask;
+    for (std::size_t i = 0; i < lanes; ++i) mask.lane[i] = a.v[i] != b.v[i];
+    return mask;
+  }
+
+  friend Vector keep(Mask mask, Vector a) {
+    return each([&](std::size_t i) { return mask.lane[i] ? a.v[i] : T(0); });
+  }
+
+ private:
+  static constexpr bool is_float = sizeof(T) == sizeof(float);
+
+  template <class F>
+  static Vector each(F&& lane) {
+    Vector result;
+    for (std::size_t i = 0; i < lanes; ++i) result.v[i] = lane(i);
+    return result;
+  }
+
+  static T with_sign(T magnitude, T sign) {
+    if constexpr (is_float) {
+      return __builtin_copysignf(magnitude, sign);
+    } else {
+      return __builtin_copysign(magnitude, sign);
+    }
+  }
+
+  // A selection moves a subnormal as it is, x86's minps and maxps make it zero in the flushing
+  // mode. A comparison knows the mode: there, and only there, a subnormal equals zero.
+  static T flushed(T x) { return x != T(0) ? x : with_sign(T(0), x); }
+};
+
+struct Target {
+  template <class T>
+  using Vector = emulated::Vector<T>;
+  static constexpr const char* name = "emulated";
+};
+
+}  // namespace flatstep::emulated
