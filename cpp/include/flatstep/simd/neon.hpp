@@ -1,0 +1,167 @@
+// The neon target: 16-byte vectors for 64-bit ARM. What each operation means is written in
+// emulated.hpp. ARM's own minimum and maximum treat NaN and signed zeros differently from x86's, so
+// min and max are a comparison and a selection here.
+#pragma once
+
+#include <arm_neon.h>
+
+#include <cstddef>
+
+namespace flatstep::neon {
+
+template <class T>
+struct Vector;
+
+template <>
+struct Vector<float> {
+  using value_type = float;
+  static constexpr std::size_t lanes = 4;
+
+  struct Mask {
+    uint32x4_t bits;
+  };
+
+  float32x4_t v;
+
+  static Vector zero() { return broadcast(0.0f); }
+  static Vector broadcast(float x) { return {vdupq_n_f32(x)}; }
+  static Vector load(const float* p) { return {vld1q_f32(p)}; }
+  static Vector load_partial(const float* p, std::size_t n) {
+    const float32x4_t none = zero().v;
+    switch (n) {
+      case 0:
+        return {none};
+      case 1:
+        return {vld1q_lane_f32(p, none, 0)};
+      case 2:
+        return {vcombine_f32(vld1_f32(p), vget_low_f32(none))};
+      default:
+        return {vld1q_lane_f32(p + 2, vcombine_f32(vld1_f32(p), vget_low_f32(none)), 2)};
+    }
+  }
+  void store(float* p) const { vst1q_f32(p, v); }
+  void store_partial(float* p, std::size_t n) const {
+    switch (n) {
+      case 0:
+        return;
+      case 1:
+        return vst1q_lane_f32(p, v, 0);
+      case 2:
+        return vst1_f32(p, vget_low_f32(v));
+      default:
+        vst1_f32(p, vget_low_f32(v));
+        vst1q_lane_f32(p + 2, v, 2);
+    }
+  }
+
+  static Mask first(std::size_t n) {
+    const uint32x4_t index = {0, 1, 2, 3};
+    return {vcltq_u32(index, vdupq_n_u32(static_cast<unsigned>(n)))};
+  }
+  static Mask all(bool set) { return {vdupq_n_u32(set ? ~0u : 0u)}; }
+
+  friend Vector operator+(Vector a, Vector b) { return {vaddq_f32(a.v, b.v)}; }
+  friend Vector operator-(Vector a, Vector b) { return {vsubq_f32(a.v, b.v)}; }
+  friend Vector operator*(Vector a, Vector b) { return {vmulq_f32(a.v, b.v)}; }
+  friend Vector operator/(Vector a, Vector b) { return {vdivq_f32(a.v, b.v)}; }
+  friend Vector sqrt(Vector a) { return {vsqrtq_f32(a.v)}; }
+  friend Vector fma(Vector a, Vector b, Vector c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
+  friend Vector min(Vector a, Vector b) {
+    return flushed(vbslq_f32(vcltq_f32(a.v, b.v), a.v, b.v));
+  }
+  friend Vector max(Vector a, Vector b) {
+    return flushed(vbslq_f32(vcgtq_f32(a.v, b.v), a.v, b.v));
+  }
+  friend Vector abs(Vector a) { return {vabsq_f32(a.v)}; }
+  friend Vector copysign(Vector magnitude, Vector sign) {
+    return {vbslq_f32(sign_bits(), sign.v, magnitude.v)};
+  }
+  friend Mask not_equal(Vector a, Vector b) { return {vmvnq_u32(vceqq_f32(a.v, b.v))}; }
+  friend Vector keep(Mask mask, Vector a) {
+    return {vreinterpretq_f32_u32(vandq_u32(mask.bits, vreinterpretq_u32_f32(a.v)))};
+  }
+
+ private:
+  static uint32x4_t sign_bits() { return vdupq_n_u32(0x80000000u); }
+
+  // A selection moves a subnormal as it is, x86's minps and maxps make it zero in the flushing
+  // mode: what compares equal to zero keeps its sign alone.
+  static Vector flushed(float32x4_t x) {
+    const uint32x4_t dropped = vbicq_u32(vceqzq_f32(x), sign_bits());
+    return {vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(x), dropped))};
+  }
+};
+
+template <>
+struct Vector<double> {
+  using value_type = double;
+  static constexpr std::size_t lanes = 2;
+
+  struct Mask {
+    uint64x2_t bits;
+  };
+
+  float64x2_t v;
+
+  static Vector zero() { return broadcast(0.0); }
+  static Vector broadcast(double x) { return {vdupq_n_f64(x)}; }
+  static Vector load(const double* p) { return {vld1q_f64(p)}; }
+  static Vector load_partial(const double* p, std::size_t n) {
+    return n == 0 ? zero() : Vector{vld1q_lane_f64(p, zero().v, 0)};
+  }
+  static Vector load_widened(const float* p) { return {vcvt_f64_f32(vld1_f32(p))}; }
+  static Vector load_widened_partial(const float* p, std::size_t n) {
+    return n == 0 ? zero() : Vector{vcvt_f64_f32(vld1_lane_f32(p, vdup_n_f32(0.0f), 0))};
+  }
+  void store(double* p) const { vst1q_f64(p, v); }
+  void store_partial(double* p, std::size_t n) const {
+    if (n != 0) vst1q_lane_f64(p, v, 0);
+  }
+
+  static Mask first(std::size_t n) {
+    const uint64x2_t index = {0, 1};
+    return {vcltq_u64(index, vdupq_n_u64(n))};
+  }
+  static Mask all(bool set) { return first(set ? lanes : 0); }
+
+  friend Vector operator+(Vector a, Vector b) { return {vaddq_f64(a.v, b.v)}; }
+  friend Vector operator-(Vector a, Vector b) { return {vsubq_f64(a.v, b.v)}; }
+  friend Vector operator*(Vector a, Vector b) { return {vmulq_f64(a.v, b.v)}; }
+  friend Vector operator/(Vector a, Vector b) { return {vdivq_f64(a.v, b.v)}; }
+  friend Vector sqrt(Vector a) { return {vsqrtq_f64(a.v)}; }
+  friend Vector fma(Vector a, Vector b, Vector c) { return {vfmaq_f64(c.v, a.v, b.v)}; }
+  friend Vector min(Vector a, Vector b) {
+    return flushed(vbslq_f64(vcltq_f64(a.v, b.v), a.v, b.v));
+  }
+  friend Vector max(Vector a, Vector b) {
+    return flushed(vbslq_f64(vcgtq_f64(a.v, b.v), a.v, b.v));
+  }
+  friend Vector abs(Vector a) { return {vabsq_f64(a.v)}; }
+  friend Vector copysign(Vector magnitude, Vector sign) {
+    return {vbslq_f64(sign_bits(), sign.v, magnitude.v)};
+  }
+  friend Mask not_equal(Vector a, Vector b) {
+    const uint32x4_t equal = vreinterpretq_u32_u64(vceqq_f64(a.v, b.v));
+    return {vreinterpretq_u64_u32(vmvnq_u32(equal))};
+  }
+  friend Vector keep(Mask mask, Vector a) {
+    return {vreinterpretq_f64_u64(vandq_u64(mask.bits, vreinterpretq_u64_f64(a.v)))};
+  }
+
+ private:
+  static uint64x2_t sign_bits() { return vdupq_n_u64(std::size_t{1} << 63); }
+
+  // As for floats.
+  static Vector flushed(float64x2_t x) {
+    const uint64x2_t dropped = vbicq_u64(vceqzq_f64(x), sign_bits());
+    return {vreinterpretq_f64_u64(vbicq_u64(vreinterpretq_u64_f64(x), dropped))};
+  }
+};
+
+struct Target {
+  template <class T>
+  using Vector = neon::Vector<T>;
+  static constexpr const char* name = "neon";
+};
+
+}  // namespace flatstep::neon
