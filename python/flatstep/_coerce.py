@@ -1,0 +1,109 @@
+"""How the configuration classes take their arguments: numbers, integers, flags and mappings.
+
+Each function returns the value in its one form (a float, an int, a bool, a FrozenMapping), or
+raises a TypeError that names the argument. Whether a value is a legal one is for the C++ core to
+say.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class FrozenMapping(Mapping[K, V], Generic[K, V]):
+    """An immutable, hashable mapping that prints as the dict it was made from."""
+
+    __slots__ = ("_items",)
+
+    _items: dict[K, V]
+
+    def __init__(self, items: Mapping[K, V]) -> None:
+        object.__setattr__(self, "_items", dict(items))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("a FrozenMapping cannot be changed; make a new one")
+
+    def __getitem__(self, key: K) -> V:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._items.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._items)
+
+    def __reduce__(self) -> tuple[type[FrozenMapping[K, V]], tuple[dict[K, V]]]:
+        return FrozenMapping, (self._items,)
+
+
+def wrong_type(where: str, argument: str, expected: str, got: object) -> TypeError:
+    """The error for an argument of another type."""
+    text = f"{where}: {argument}: expected {expected}, got {got!r} of type {type(got).__name__}"
+    return TypeError(text)
+
+
+def is_number(value: object) -> bool:
+    """Whether `value` is a real number: Python's or NumPy's, but no bool."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def number(where: str, argument: str, value: Any, expected: str = "a number") -> float:
+    """`value` as a float."""
+    if not is_number(value):
+        raise wrong_type(where, argument, expected, value)
+    return float(value)
+
+
+def integer(where: str, argument: str, value: Any) -> int:
+    """`value` as an int; a float will not do, not even 3.0."""
+    if isinstance(value, bool):
+        raise wrong_type(where, argument, "an integer", value)
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise wrong_type(where, argument, "an integer", value) from None
+
+
+def flag(where: str, argument: str, value: Any) -> bool:
+    """`value` as a bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise wrong_type(where, argument, "True or False", value)
+    return bool(value)
+
+
+def mapping(
+    where: str,
+    argument: str,
+    value: Any,
+    expected: str,
+    key: Callable[[str, str, Any], K],
+    item: Callable[[str, str, Any], V],
+) -> FrozenMapping[K, V]:
+    """`value` as a FrozenMapping, its keys and values taken by `key` and `item`."""
+    if not isinstance(value, Mapping):
+        raise wrong_type(where, argument, expected, value)
+    return FrozenMapping(
+        {
+            key(where, f"key of {argument}", k): item(where, f"{argument}[{k!r}]", v)
+            for k, v in value.items()
+        }
+    )
+
+
+def points(where: str, argument: str, value: Any) -> FrozenMapping[int, float]:
+    """`value` as {iteration: number}, sorted by iteration."""
+    taken = mapping(where, argument, value, "a mapping {iteration: number}", integer, number)
+    return FrozenMapping(dict(sorted(taken.items())))

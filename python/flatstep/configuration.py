@@ -1,0 +1,296 @@
+"""The configuration of a network, its layers and their parameters.
+
+A layer's configuration overrides the network's, a parameter's the layer's; what is not given is
+inherited. These classes only hold what was given, in one form: the C++ core says what is legal, and
+what each parameter ends up with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, Literal, TypeAlias
+
+from flatstep import _core
+from flatstep._coerce import FrozenMapping, flag, integer, mapping, number, points, wrong_type
+from flatstep.learning_rate_policy import LearningRatePolicy
+from flatstep.normalization import GradientNormalization
+from flatstep.schedules import Schedule, number_or_schedule
+from flatstep.updaters import Sgd, Updater
+
+__all__ = [
+    "LayerConfiguration",
+    "MultiLayerConfiguration",
+    "OnNonfinite",
+    "ParamConfiguration",
+    "Semantics",
+]
+
+Semantics: TypeAlias = Literal["dl4j-1.0", "dl4j-0.8"]
+OnNonfinite: TypeAlias = Literal["raise", "skip", "propagate"]
+
+
+def _updater(where: str, argument: str, value: Any) -> Updater:
+    if not isinstance(value, Updater):
+        raise wrong_type(where, argument, "an updater such as Adam() or Sgd(0.1)", value)
+    return value
+
+
+def _policy(where: str, argument: str, value: Any) -> LearningRatePolicy:
+    if not isinstance(value, LearningRatePolicy):
+        raise wrong_type(where, argument, "a LearningRatePolicy", value)
+    return value
+
+
+def _strategy(where: str, argument: str, value: Any) -> GradientNormalization:
+    return GradientNormalization.NoNormalization if value is None else GradientNormalization(value)
+
+
+def _string(where: str, argument: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise wrong_type(where, argument, "a string", value)
+    return value
+
+
+def _strings(where: str, argument: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise wrong_type(where, argument, "a tuple of strings", value)
+    return tuple(_string(where, argument, name) for name in value)
+
+
+def _layer_name(where: str, argument: str, value: Any) -> str:
+    return value if isinstance(value, str) else str(integer(where, argument, value))
+
+
+def _layers(where: str, argument: str, value: Any) -> Mapping[str, LayerConfiguration]:
+    def layer(where: str, argument: str, value: Any) -> LayerConfiguration:
+        if not isinstance(value, LayerConfiguration):
+            raise wrong_type(where, argument, "a LayerConfiguration", value)
+        return value
+
+    expected = "a mapping {layer: LayerConfiguration}"
+    return mapping(where, argument, value, expected, _layer_name, layer)
+
+
+def _params(where: str, argument: str, value: Any) -> Mapping[str, ParamConfiguration]:
+    def param(where: str, argument: str, value: Any) -> ParamConfiguration:
+        if not isinstance(value, ParamConfiguration):
+            raise wrong_type(where, argument, "a ParamConfiguration", value)
+        return value
+
+    expected = "a mapping {parameter: ParamConfiguration}"
+    return mapping(where, argument, value, expected, _string, param)
+
+
+# How each field is taken; a field that defaults to None may also be None.
+_TAKE: dict[str, Callable[[str, str, Any], Any]] = {
+    "updater": _updater,
+    "bias_updater": _updater,
+    "learning_rate": number_or_schedule,
+    "bias_learning_rate": number_or_schedule,
+    "learning_rate_policy": _policy,
+    "momentum_schedule": points,
+    "gradient_normalization": _strategy,
+    "gradient_normalization_threshold": number,
+    "l1": number,
+    "l2": number,
+    "l1_bias": number,
+    "l2_bias": number,
+    "weight_decay": number,
+    "weight_decay_bias": number,
+    "weight_decay_apply_lr": flag,
+    "mini_batch": flag,
+    "semantics": _string,
+    "on_nonfinite": _string,
+    "bias_params": _strings,
+    "kind": _string,
+    "frozen": flag,
+    "pretrain": flag,
+    "statistic": flag,
+    "layers": _layers,
+    "params": _params,
+}
+
+
+class _Configuration:
+    """Takes every field in its one form; prints the fields that are not at their defaults."""
+
+    def __post_init__(self) -> None:
+        where = type(self).__name__
+        for entry in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            value = getattr(self, entry.name)
+            if value is not None or entry.default is not None:
+                value = _TAKE[entry.name](where, entry.name, value)
+                object.__setattr__(self, entry.name, value)
+
+    def __repr__(self) -> str:
+        given = []
+        for entry in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            value = getattr(self, entry.name)
+            default = entry.default if entry.default_factory is MISSING else entry.default_factory()
+            if value != default:
+                given.append(f"{entry.name}={value!r}")
+        return f"{type(self).__name__}({', '.join(given)})"
+
+
+def _no_params() -> Mapping[str, ParamConfiguration]:
+    return FrozenMapping({})
+
+
+def _no_layers() -> Mapping[str, LayerConfiguration]:
+    return FrozenMapping({})
+
+
+@dataclass(frozen=True, repr=False)
+class ParamConfiguration(_Configuration):
+    """What one parameter does differently from its layer. None: as the layer.
+
+    Args:
+        updater: wins over every other updater, also over a bias updater.
+        learning_rate: replaces that of the updater, whichever it is; a number or a schedule. An
+            updater without a rate ignores it.
+        learning_rate_policy: dl4j-0.8 only; ``LearningRatePolicy("None")`` switches off.
+        momentum_schedule: dl4j-0.8 with Nesterovs only: ``{iteration: momentum}``, ``{}`` switches
+            off.
+        l1, l2: regularisation coefficients, ≥ 0, of a weight or a bias alike.
+        weight_decay: coefficient ≥ 0, dl4j-1.0 only.
+        weight_decay_apply_lr: whether weight decay is multiplied by the learning rate.
+        statistic: whether the parameter is a running statistic, whose "gradient" is the change
+            itself: it is not divided by the batch size (dl4j-1.0), not regularised, and has no
+            updater.
+
+    Example:
+        >>> import flatstep as fs
+        >>> fs.LayerConfiguration(params={"b": fs.ParamConfiguration(updater=fs.NoOp(), l2=0.0)})
+        LayerConfiguration(params={'b': ParamConfiguration(updater=NoOp(), l2=0.0)})
+    """
+
+    updater: Updater | None = None
+    learning_rate: float | Schedule | None = None
+    learning_rate_policy: LearningRatePolicy | None = None
+    momentum_schedule: Mapping[int, float] | None = None
+    l1: float | None = None
+    l2: float | None = None
+    weight_decay: float | None = None
+    weight_decay_apply_lr: bool | None = None
+    statistic: bool | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class LayerConfiguration(_Configuration):
+    """What one layer does differently from the network. None: as the network.
+
+    Args:
+        updater, bias_updater, bias_learning_rate, learning_rate_policy, momentum_schedule,
+        gradient_normalization, gradient_normalization_threshold, l1, l2, l1_bias, l2_bias,
+        weight_decay, weight_decay_bias, weight_decay_apply_lr: as in `MultiLayerConfiguration`.
+            ``gradient_normalization="None"`` switches off, ``LearningRatePolicy("None")`` and
+            ``momentum_schedule={}`` likewise. ClipL2Global is for the network only.
+        kind: Deeplearning4j's layer type. With "BatchNormalization" the parameters mean, var and
+            log10stdev are statistics, and L1, L2 and weight decay of network and layer do not
+            apply. No other type makes a difference.
+        frozen: whether the layer does not learn: no norm, no regularisation, no state change, a
+            zero update. Its gradients may be missing.
+        pretrain: whether the layer is in pretraining: its visible bias ``vb`` is updated like any
+            other parameter and, under dl4j-0.8, its gradient is not normalised.
+        params: ``{parameter name: ParamConfiguration}``.
+
+    Example:
+        >>> import flatstep as fs
+        >>> fs.LayerConfiguration(updater=fs.Sgd(0.1), frozen=False, l2=0)
+        LayerConfiguration(updater=Sgd(learning_rate=0.1), l2=0.0)
+    """
+
+    updater: Updater | None = None
+    bias_updater: Updater | None = None
+    gradient_normalization: GradientNormalization | str | None = None
+    gradient_normalization_threshold: float | None = None
+    l1: float | None = None
+    l2: float | None = None
+    l1_bias: float | None = None
+    l2_bias: float | None = None
+    weight_decay: float | None = None
+    weight_decay_bias: float | None = None
+    weight_decay_apply_lr: bool | None = None
+    learning_rate_policy: LearningRatePolicy | None = None
+    momentum_schedule: Mapping[int, float] | None = None
+    bias_learning_rate: float | Schedule | None = None
+    kind: str | None = None
+    frozen: bool = False
+    pretrain: bool = False
+    params: Mapping[str, ParamConfiguration] = field(default_factory=_no_params)
+
+
+@dataclass(frozen=True, repr=False)
+class MultiLayerConfiguration(_Configuration):
+    r"""How a network's gradients become updates: defaults for all, and what layers do differently.
+
+    The order of one step under ``semantics="dl4j-1.0"``, Deeplearning4j's current release: divide
+    by the batch size; normalise the gradient; add l1·sign(p) + l2·p; updater; weight decay. Under
+    ``semantics="dl4j-0.8"``, for continuing or reproducing an old run: normalise; learning-rate
+    policy; updater; add l2·p + l1·sign(p), not multiplied by the rate; divide by the batch size.
+    Dividing last means that every update shrinks with the batch, Adam's too, whose size does not
+    otherwise depend on the gradient's.
+
+    Args:
+        updater: the updater of all parameters without another.
+        bias_updater: an updater for biases; None: as the weights. It wins over a layer's
+            ``updater``.
+        gradient_normalization: a strategy of `GradientNormalization`, or its name.
+        gradient_normalization_threshold: > 0, for the strategies that clip.
+        l1, l2: regularisation coefficients of weights, ≥ 0.
+        l1_bias, l2_bias: those of biases.
+        weight_decay: weight decay of weights, ≥ 0; dl4j-1.0 only.
+        weight_decay_bias: that of biases.
+        weight_decay_apply_lr: whether weight decay is multiplied by the learning rate.
+        mini_batch: whether to divide by the batch size that a step is given (1 unless it is).
+        semantics: "dl4j-1.0" or "dl4j-0.8".
+        on_nonfinite: what to do with infinities and NaN in a gradient: "raise" (nothing changes),
+            "skip" the step, or "propagate" (do not look).
+        bias_params: the parameter names that are biases; the visible bias ``vb`` always is.
+        layers: ``{layer: LayerConfiguration}``; a layer's number or name.
+        learning_rate_policy: dl4j-0.8's stateful decay of the learning rate.
+        momentum_schedule: dl4j-0.8's ``{iteration: momentum}`` for Nesterovs: from an iteration
+            that it has, that momentum. Parameters with other updaters ignore the network's.
+        bias_learning_rate: replaces the learning rate of biases' updaters; a number or a schedule.
+
+    Raises:
+        ValueError: a setting that is not legal, or not together with another; the text says which
+            layer and parameter, what was expected, what came and what to do.
+        TypeError: an argument of another type.
+
+    Example:
+        >>> import flatstep as fs
+        >>> config = fs.MultiLayerConfiguration(
+        ...     updater=fs.Adam(fs.StepSchedule(1e-3, decay_rate=0.5, step=1000)),
+        ...     gradient_normalization="ClipL2PerLayer",
+        ...     l2=1e-4,
+        ...     layers={"0": fs.LayerConfiguration(frozen=True)},
+        ... )
+        >>> config.updater.learning_rate.value_at(1000)
+        0.0005
+    """
+
+    updater: Updater = Sgd()  # noqa: RUF009  # frozen
+    bias_updater: Updater | None = None
+    gradient_normalization: GradientNormalization | str = GradientNormalization.NoNormalization
+    gradient_normalization_threshold: float = 1.0
+    l1: float = 0.0
+    l2: float = 0.0
+    l1_bias: float = 0.0
+    l2_bias: float = 0.0
+    weight_decay: float = 0.0
+    weight_decay_bias: float = 0.0
+    weight_decay_apply_lr: bool = True
+    mini_batch: bool = True
+    semantics: Semantics = "dl4j-1.0"
+    on_nonfinite: OnNonfinite = "raise"
+    bias_params: tuple[str, ...] = ("b", "bias")
+    layers: Mapping[str, LayerConfiguration] = field(default_factory=_no_layers)
+    learning_rate_policy: LearningRatePolicy | None = None
+    momentum_schedule: Mapping[int, float] | None = None
+    bias_learning_rate: float | Schedule | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _core.validate_configuration(self)

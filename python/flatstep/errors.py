@@ -1,0 +1,35 @@
+"""The exceptions that flatstep defines; everything else is a plain TypeError or ValueError."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = ["NonFiniteGradientError", "ParameterKeyError"]
+
+
+class ParameterKeyError(KeyError, ValueError):
+    """A parameter key that is missing, unknown, or not of the form ``"0_W"``.
+
+    It is both a KeyError, as looking up a parameter fails, and a ValueError, as an argument is
+    wrong. Unlike a KeyError's, its text is the plain message.
+    """
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class NonFiniteGradientError(ArithmeticError, ValueError):
+    """A gradient with an infinity or NaN in it, under ``on_nonfinite="raise"``.
+
+    Parameters, state and counters are as they were before the step.
+
+    Attributes:
+        keys: the parameters concerned, in the order of the layout, for example ``("0_W",)``.
+    """
+
+    def __init__(self, message: str, keys: Iterable[str] = ()) -> None:
+        self.keys = tuple(keys)
+        super().__init__(message, self.keys)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
