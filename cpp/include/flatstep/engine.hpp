@@ -1,0 +1,563 @@
+// The engine runs a plan: one step over parameters, gradients and state.
+//
+//   1. rates, momenta and step scalars, in double, once per rate group
+//   2. norms and looks (where every gradient must be looked at first), factors, callbacks
+//   3. the fused pass
+//   4. rates and counters are committed
+// A step that is refused has changed nothing before 3. Stages of a large network alternate 2 and 3 instead, so that
+// a group's gradient is read from memory once. Chunks are the grain of everything: their results do
+// not depend on the thread that computes them, and they are combined in order.
+#pragma once
+
+#include <flatstep/kernels/dispatch.hpp>
+#include <flatstep/plan.hpp>
+#include <flatstep/simd/float_mode.hpp>
+#include <flatstep/threads.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <optional>
+#include <vector>
+
+namespace flatstep {
+
+struct StepOptions {
+  std::optional<std::int64_t> iteration{};  ///< default: the counter
+  std::optional<std::int64_t> epoch{};      ///< default: the counter
+  std::int64_t batch_size = 1;
+};
+
+enum class StepStatus {
+  done,
+  skipped,    ///< on_nonfinite "skip": nothing changed but the count of skipped steps
+  nonfinite,  ///< on_nonfinite "raise": nothing changed
+  abandoned,  ///< a callback updater failed: nothing changed
+  invalid,    ///< a gradient is missing, or the batch size is not positive: nothing changed
+};
+
+struct StepReport {
+  StepStatus status;
+  std::int64_t iteration;
+  std::int64_t epoch;
+};
+
+/// What the last step saw, per slot. NaN where there is nothing to say.
+struct SlotReport {
+  double gradient_norm = no_value;  ///< of its normalisation group's part that is this slot
+  double factor = no_value;         ///< of its normalisation group
+  bool clipped = false;
+  bool nonfinite = false;
+  double learning_rate = no_value;
+  double update_norm = no_value;     ///< monitored: ‖update‖
+  double parameter_norm = no_value;  ///< monitored: ‖parameter‖ before the step
+};
+
+/// What a pass works on: one pointer per slot.
+template <class T>
+struct StepMemory {
+  std::span<const T* const> gradients;   ///< nullptr: absent (frozen slots only)
+  std::span<T* const> updates;           ///< where updates go; empty: apply them to the parameters
+  std::span<T* const> parameters;
+};
+
+inline namespace FLATSTEP_DISPATCH {
+
+template <class T>
+class Engine {
+ public:
+  /// @param monitor gather ‖update‖ and ‖parameter‖ in every pass
+  Engine(const Layout& layout, const Plan& plan, bool monitor) : monitor_(monitor) {
+    active_target();  // throws here, where it may, for an unknown FLATSTEP_ISA
+    const std::size_t slots = layout.slots.size();
+    sums_.resize(plan.chunks.size());
+    finite_.resize(plan.chunks.size());
+    if (monitor) monitored_.resize(plan.chunks.size());
+    slot_sums_.resize(slots);
+    pre_.resize(slots);
+    group_norms_.resize(plan.groups.size());
+    group_factors_.resize(plan.groups.size());
+    values_.resize(plan.rate_groups.size());
+    scalars_.resize(plan.rate_groups.size());
+    pending_.resize(plan.rate_groups.size());
+    constants_.resize(plan.runs.size());
+    costs_.reserve(plan.chunks.size() + 1);
+    costs_.push_back(0);
+    for (const Chunk& chunk : plan.chunks) {
+      costs_.push_back(costs_.back() + chunk.size + cost_of_chunk);
+    }
+    scratch_offsets_.assign(slots, 0);
+    std::size_t gradient_scratch = 0;
+    std::size_t state_scratch = 0;
+    for (const std::size_t i : plan.callback_slots) {
+      const std::size_t size = layout.slots[i].size;
+      scratch_offsets_[i] = gradient_scratch;
+      gradient_scratch += size;
+      state_scratch +=
+          size * plan.runs[plan.slots[i].run].callback->state_names.size();
+    }
+    gradient_scratch_.resize(gradient_scratch);
+    state_scratch_.resize(state_scratch);
+  }
+
+  StepReport step(const Layout& layout, const Plan& plan, const StepMemory<T>& memory,
+                  State<T>& state, const StepOptions& options) noexcept {
+    const FlushSubnormals flush;
+    kernels_ = &active_target().kernels<T>();
+    layout_ = &layout;
+    plan_ = &plan;
+    memory_ = &memory;
+    state_ = &state;
+    const std::int64_t iteration = options.iteration.value_or(state.counters.iteration);
+    const std::int64_t epoch = options.epoch.value_or(state.counters.epoch);
+    StepReport report{StepStatus::done, iteration, epoch};
+    if (options.batch_size < 1 || iteration < 0 || epoch < 0 || gradient_missing()) {
+      report.status = StepStatus::invalid;
+      return report;
+    }
+    inverse_batch_ = 1.0 / static_cast<double>(options.batch_size);
+    evaluate_rates(iteration, epoch);
+    fill_constants();
+
+    if (plan.looks_first) {
+      const Stage all{0, plan.chunks.size(), 0, plan.groups.size()};
+      look(all);
+      if (plan.on_nonfinite != OnNonfinite::propagate && found_nonfinite()) {
+        if (plan.on_nonfinite == OnNonfinite::raise) {
+          report.status = StepStatus::nonfinite;
+          return report;
+        }
+        report.status = StepStatus::skipped;
+        ++state.counters.skipped_steps;
+        return report;
+      }
+      find_factors(all);
+      if (!call_back(iteration, epoch)) {
+        report.status = StepStatus::abandoned;
+        return report;
+      }
+      pass(all);
+    } else {
+      nonfinite_ = false;
+      for (const Stage& stage : plan.stages) {
+        if (stage.group_begin < stage.group_end) look(stage);
+        find_factors(stage);
+        pass(stage);
+      }
+    }
+    clear_frozen_updates();
+    commit_rates();
+    state.counters.iteration = iteration + 1;
+    state.counters.epoch = epoch;
+    return report;
+  }
+
+  /// What the last step saw of one slot.
+  SlotReport report(const Plan& plan, std::size_t slot) const {
+    const PlanSlot& s = plan.slots[slot];
+    SlotReport report;
+    if (!s.active) return report;
+    if (nonfinite_) report.nonfinite = !is_finite(s);
+    const RateGroup& rates = plan.rate_groups[plan.runs[s.run].rate_group];
+    const int role = rates.settings->updater.kind->find(Role::learning_rate);
+    if (role >= 0 && rates.follows_policy) {
+      report.learning_rate = values_[plan.runs[s.run].rate_group][static_cast<std::size_t>(role)];
+    }
+    if (s.group != none) {
+      report.gradient_norm =
+          slot_sums_[slot].root().get() * (s.divides_before ? inverse_batch_ : 1.0);
+      report.factor = group_factors_[s.group].get();
+      report.clipped = !renormalizes(plan.groups[s.group].strategy) && report.factor != 1.0;
+    }
+    if (monitor_) {
+      double update = 0;
+      double parameter = 0;
+      for (std::size_t c = s.chunk_begin; c < s.chunk_end; ++c) {
+        update += monitored_[c][0];
+        parameter += monitored_[c][1];
+      }
+      report.update_norm = std::sqrt(update);
+      report.parameter_norm = std::sqrt(parameter);
+    }
+    return report;
+  }
+
+  /// The norm of a slot's normalisation group, as its strategy saw it.
+  double group_norm(const Plan& plan, std::size_t slot) const {
+    const std::size_t group = plan.slots[slot].group;
+    return group == none ? no_value : group_norms_[group].get();
+  }
+
+  /// sum += x, in chunks over the threads.
+  void accumulate(const Layout& layout, std::span<T* const> sums,
+                  std::span<const T* const> gradients) noexcept {
+    const FlushSubnormals flush;
+    const KernelTable<T>& kernels = active_target().kernels<T>();
+    for (std::size_t i = 0; i < layout.slots.size(); ++i) {
+      if (gradients[i] != nullptr) {
+        kernels.accumulate(sums[i], gradients[i], layout.slots[i].size);
+      }
+    }
+  }
+
+ private:
+  /// What a chunk costs besides its elements, in elements.
+  static constexpr std::size_t cost_of_chunk = 64;
+  /// A thread is worth waking for this many elements.
+  static constexpr std::size_t elements_per_thread = 32768;
+  /// Segments gathered for one kernel call.
+  static constexpr std::size_t segments_per_call = 32;
+
+  bool gradient_missing() const {
+    for (std::size_t i = 0; i < plan_->slots.size(); ++i) {
+      if (plan_->slots[i].active && memory_->gradients[i] == nullptr &&
+          layout_->slots[i].size > 0) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  // ---------------------------------------------------------------------- rates and constants
+
+  void evaluate_rates(std::int64_t iteration, std::int64_t epoch) {
+    for (std::size_t k = 0; k < plan_->rate_groups.size(); ++k) {
+      const RateGroup& group = plan_->rate_groups[k];
+      const SlotSettings& settings = *group.settings;
+      const UpdaterInfo& info = *settings.updater.kind;
+      auto& values = values_[k];
+      for (std::size_t i = 0; i < settings.updater.values.size(); ++i) {
+        values[i] = settings.updater.values[i].at(iteration, epoch);
+      }
+      RateState rate = state_->rates[group.slots.front()];
+      if (group.follows_policy) {
+        if (settings.policy.kind != LearningRatePolicy::Kind::None) {
+          rate.learning_rate = settings.policy.next(rate.learning_rate, iteration);
+        }
+        const auto momentum = settings.momentum_schedule.find(iteration);
+        if (momentum != settings.momentum_schedule.end()) rate.momentum = momentum->second;
+      }
+      pending_[k] = rate;
+      override_value(values, info.find(Role::learning_rate), rate.learning_rate);
+      override_value(values, info.find(Role::momentum), rate.momentum);
+      if (info.constants != nullptr) {
+        info.constants(values.data(), {iteration, plan_->semantics}, scalars_[k].data());
+      }
+    }
+  }
+
+  static void override_value(std::array<double, max_hyper_parameters>& values, int place,
+                             double value) {
+    if (place >= 0 && !std::isnan(value)) values[static_cast<std::size_t>(place)] = value;
+  }
+
+  void fill_constants() {
+    for (std::size_t k = 0; k < plan_->runs.size(); ++k) {
+      const Run& run = plan_->runs[k];
+      PassConstants<T>& constants = constants_[k];
+      const RateGroup& rates = plan_->rate_groups[run.rate_group];
+      double weight_decay = run.weight_decay;
+      const int rate = rates.settings->updater.kind->find(Role::learning_rate);
+      if (run.weight_decay_apply_lr && rate >= 0) {
+        weight_decay *= values_[run.rate_group][static_cast<std::size_t>(rate)];
+      }
+      // The two orders: regularisation before the updater, or after it.
+      const bool before = plan_->semantics == Semantics::dl4j_1_0;
+      constants.clamp = static_cast<T>(std::min(
+          run.clamp, static_cast<double>(std::numeric_limits<T>::infinity())));
+      constants.l2_before = static_cast<T>(before ? run.l2 : 0.0);
+      constants.l1_before = static_cast<T>(before ? run.l1 : 0.0);
+      constants.l2_after = static_cast<T>(before ? weight_decay : run.l2);
+      constants.l1_after = static_cast<T>(before ? 0.0 : run.l1);
+      constants.post = static_cast<T>(run.divides_after ? inverse_batch_ : 1.0);
+      for (std::size_t i = 0; i < max_constants; ++i) {
+        constants.updater[i] = static_cast<T>(scalars_[run.rate_group][i]);
+      }
+    }
+  }
+
+  void commit_rates() {
+    for (std::size_t k = 0; k < plan_->rate_groups.size(); ++k) {
+      for (const std::size_t slot : plan_->rate_groups[k].slots) {
+        state_->rates[slot] = pending_[k];
+      }
+    }
+  }
+
+  // -------------------------------------------------------------------------- norms and factors
+
+  /// Sums of squares where a norm is needed, else whether all is finite where that is asked.
+  void look(const Stage& stage) {
+    const bool looks = plan_->on_nonfinite != OnNonfinite::propagate;
+    in_parallel(stage, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t c = begin; c < end; ++c) {
+        const Chunk& chunk = plan_->chunks[c];
+        const T* const gradient = memory_->gradients[chunk.slot] + chunk.offset;
+        if (plan_->slots[chunk.slot].group != none) {
+          sums_[c] = kernels_->sum_of_squares(gradient, chunk.size);
+          finite_[c] = std::isfinite(sums_[c].sum);
+        } else if (looks) {
+          finite_[c] = kernels_->all_finite(gradient, chunk.size);
+        }
+      }
+    });
+  }
+
+  bool is_finite(const PlanSlot& slot) const {
+    return std::all_of(finite_.begin() + static_cast<std::ptrdiff_t>(slot.chunk_begin),
+                       finite_.begin() + static_cast<std::ptrdiff_t>(slot.chunk_end),
+                       [](char finite) { return finite != 0; });
+  }
+
+  bool found_nonfinite() {
+    nonfinite_ = std::find(finite_.begin(), finite_.end(), 0) != finite_.end();
+    return nonfinite_;
+  }
+
+  /// Norms and factors of a stage's groups, and `pre` of its slots.
+  void find_factors(const Stage& stage) {
+    for (std::size_t k = stage.group_begin; k < stage.group_end; ++k) {
+      const Group& group = plan_->groups[k];
+      SumOfSquares total;
+      for (const std::size_t i : group.slots) {
+        const PlanSlot& slot = plan_->slots[i];
+        SumOfSquares sum;
+        for (std::size_t c = slot.chunk_begin; c < slot.chunk_end; ++c) sum.add(sums_[c]);
+        slot_sums_[i] = sum;
+        total.add(sum, slot.divides_before ? inverse_batch_ : 1.0);
+      }
+      group_norms_[k] = total.root();
+      group_factors_[k] =
+          normalization_factor(group.strategy, group.threshold, group_norms_[k]);
+    }
+    for (std::size_t c = stage.chunk_begin; c < stage.chunk_end;) {
+      const std::size_t i = plan_->chunks[c].slot;
+      const PlanSlot& slot = plan_->slots[i];
+      Scaled factor = slot.group == none ? Scaled{1.0, 0} : group_factors_[slot.group];
+      if (slot.divides_before) factor.value *= inverse_batch_;
+      split_factor<T>(factor, pre_[i].factors);
+      c = slot.chunk_end;
+    }
+  }
+
+  // ------------------------------------------------------------------------------------- passes
+
+  /// Runs the callback updaters on scratch memory; false where one fails.
+  bool call_back(std::int64_t iteration, std::int64_t epoch) {
+    T* state_scratch = state_scratch_.data();
+    for (const std::size_t i : plan_->callback_slots) {
+      const Run& run = plan_->runs[plan_->slots[i].run];
+      const LayoutSlot& slot = layout_->slots[i];
+      T* const gradient = gradient_scratch_.data() + scratch_offsets_[i];
+      std::array<T*, max_callback_state_arrays> state{};
+      const std::size_t arrays = run.callback->state_names.size();
+      for (std::size_t a = 0; a < arrays; ++a) {
+        state[a] = state_scratch;
+        std::copy_n(state_array(i, a), slot.size, state_scratch);
+        state_scratch += slot.size;
+      }
+      Segment<T> segment{};
+      segment.gradient = memory_->gradients[i];
+      segment.parameter = memory_->parameters[i];
+      segment.update = gradient;
+      segment.size = slot.size;
+      std::copy_n(pre_[i].factors, 2, segment.pre);
+      PassConstants<T> constants = constants_[plan_->slots[i].run];
+      constants.l2_after = constants.l1_after = 0;
+      constants.post = 1;
+      const unsigned kind =
+          (run.regularizes() ? pass_regularizes : 0) | (run.clamps() ? pass_clamps : 0);
+      kernels_of(run).passes[kind](&segment, 1, constants);
+      const auto& values = values_[run.rate_group];
+      const int role = run.callback->find(Role::learning_rate);
+      const CallbackArguments<T> arguments{
+          i,
+          {gradient, slot.size},
+          {state.data(), arrays},
+          role < 0 ? no_value : values[static_cast<std::size_t>(role)],
+          iteration,
+          epoch};
+      if (!callback_of(*run.callback)(arguments)) return false;
+    }
+    state_scratch = state_scratch_.data();
+    for (const std::size_t i : plan_->callback_slots) {
+      const Run& run = plan_->runs[plan_->slots[i].run];
+      const std::size_t size = layout_->slots[i].size;
+      for (std::size_t a = 0; a < run.callback->state_names.size(); ++a) {
+        std::copy_n(state_scratch, size, state_array(i, a));
+        state_scratch += size;
+      }
+    }
+    return true;
+  }
+
+  static const auto& callback_of(const UpdaterInfo& info) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      return info.float_callback;
+    } else {
+      return info.double_callback;
+    }
+  }
+
+  const KernelRow<T>& kernels_of(const Run& run) const {
+    if (run.updater->index >= 0) {
+      return kernels_->updaters[static_cast<std::size_t>(run.updater->index)];
+    }
+    if constexpr (sizeof(T) == sizeof(float)) {
+      return *run.updater->float_kernels;
+    } else {
+      return *run.updater->double_kernels;
+    }
+  }
+
+  T* state_array(std::size_t slot, std::size_t array) const {
+    const LayoutSlot& s = layout_->slots[slot];
+    return state_->view.data() + s.state_offset + array * s.state_stride;
+  }
+
+  void pass(const Stage& stage) {
+    in_parallel(stage, [&](std::size_t begin, std::size_t end) { pass_chunks(begin, end); });
+  }
+
+  /// Gathers chunks into segments: one kernel call per run of chunks with equal constants.
+  void pass_chunks(std::size_t begin, std::size_t end) {
+    Segment<T> segments[segments_per_call];
+    std::size_t count = 0;
+    std::size_t run = none;
+    const auto flush = [&] {
+      if (count > 0) pass_segments(run, segments, count);
+      count = 0;
+    };
+    for (std::size_t c = begin; c < end;) {
+      const Chunk& chunk = plan_->chunks[c];
+      const PlanSlot& slot = plan_->slots[chunk.slot];
+      if (slot.run != run || count == segments_per_call) {
+        flush();
+        run = slot.run;
+      }
+      // The monitor sums by chunk; otherwise a slot's chunks are one segment.
+      const std::size_t next = monitor_ ? c + 1 : std::min(slot.chunk_end, end);
+      const Chunk& last = plan_->chunks[next - 1];
+      fill_segment(segments[count++], c, chunk, last.offset + last.size - chunk.offset);
+      c = next;
+    }
+    flush();
+  }
+
+  void fill_segment(Segment<T>& segment, std::size_t c, const Chunk& chunk, std::size_t size) {
+    const std::size_t i = chunk.slot;
+    const Run& run = plan_->runs[plan_->slots[i].run];
+    segment.size = size;
+    segment.parameter = memory_->parameters[i] + chunk.offset;
+    segment.update = memory_->updates.empty() ? nullptr : memory_->updates[i] + chunk.offset;
+    if (run.callback != nullptr) {
+      segment.gradient = gradient_scratch_.data() + scratch_offsets_[i] + chunk.offset;
+      segment.pre[0] = segment.pre[1] = 1;
+    } else {
+      segment.gradient = memory_->gradients[i] + chunk.offset;
+      segment.pre[0] = pre_[i].factors[0];
+      segment.pre[1] = pre_[i].factors[1];
+    }
+    const LayoutSlot& slot = layout_->slots[i];
+    T* state = state_->view.data() + slot.state_offset + chunk.offset;
+    for (std::size_t a = 0; a < run.updater->state_names.size(); ++a) {
+      segment.state[a] = state;
+      state += slot.state_stride;
+    }
+    segment.monitor = monitor_ ? monitored_[c].data() : nullptr;
+  }
+
+  void pass_segments(std::size_t k, const Segment<T>* segments, std::size_t count) {
+    const Run& run = plan_->runs[k];
+    unsigned kind = memory_->updates.empty() ? pass_applies : 0;
+    if (run.regularizes()) kind |= pass_regularizes;
+    if (monitor_) kind |= pass_monitors;
+    if (run.callback == nullptr) {
+      if (run.clamps()) kind |= pass_clamps;
+      kernels_of(run).passes[kind](segments, count, constants_[k]);
+    } else {
+      // What comes before the updater is done: see call_back.
+      PassConstants<T> constants = constants_[k];
+      constants.l2_before = constants.l1_before = 0;
+      kernels_of(run).passes[kind](segments, count, constants);
+    }
+  }
+
+  void clear_frozen_updates() {
+    if (memory_->updates.empty()) return;
+    for (std::size_t i = 0; i < plan_->slots.size(); ++i) {
+      if (!plan_->slots[i].active && memory_->updates[i] != nullptr) {
+        std::fill_n(memory_->updates[i], layout_->slots[i].size, T{0});
+      }
+    }
+  }
+
+  // ------------------------------------------------------------------------------------ threads
+
+  /// body(begin, end) over the stage's chunks, in as many parts as pay, cut at fixed places.
+  template <class Body>
+  void in_parallel(const Stage& stage, Body&& body) {
+    const std::size_t first = costs_[stage.chunk_begin];
+    const std::size_t cost = costs_[stage.chunk_end] - first;
+    const std::size_t worth = cost / elements_per_thread;
+    if (worth < 2) {
+      body(stage.chunk_begin, stage.chunk_end);
+      return;
+    }
+    ThreadPool& pool = ThreadPool::instance();
+    const unsigned parts = static_cast<unsigned>(std::min<std::size_t>(pool.num_threads(), worth));
+    const auto cut = [&](unsigned part) {
+      const auto target = first + cost / parts * part + cost % parts * part / parts;
+      const auto found = std::lower_bound(
+          costs_.begin() + static_cast<std::ptrdiff_t>(stage.chunk_begin),
+          costs_.begin() + static_cast<std::ptrdiff_t>(stage.chunk_end), target);
+      return static_cast<std::size_t>(found - costs_.begin());
+    };
+    pool.run(parts, [&](unsigned part) {
+      body(part == 0 ? stage.chunk_begin : cut(part),
+           part + 1 == parts ? stage.chunk_end : cut(part + 1));
+    });
+  }
+
+  struct Pre {
+    T factors[2];
+  };
+
+  bool monitor_;
+  bool nonfinite_ = false;
+  double inverse_batch_ = 1.0;
+
+  // Per chunk.
+  std::vector<ScaledSum> sums_;
+  std::vector<char> finite_;
+  std::vector<std::array<double, 2>> monitored_;
+  std::vector<std::size_t> costs_;  ///< running total
+  // Per slot.
+  std::vector<SumOfSquares> slot_sums_;
+  std::vector<Pre> pre_;
+  std::vector<std::size_t> scratch_offsets_;
+  // Per group.
+  std::vector<Scaled> group_norms_;
+  std::vector<Scaled> group_factors_;
+  // Per rate group.
+  std::vector<std::array<double, max_hyper_parameters>> values_;
+  std::vector<std::array<double, max_constants>> scalars_;
+  std::vector<RateState> pending_;
+  // Per run.
+  std::vector<PassConstants<T>> constants_;
+  // Callback updaters work on these.
+  std::vector<T> gradient_scratch_;
+  std::vector<T> state_scratch_;
+
+  // Of the step under way.
+  const KernelTable<T>* kernels_ = nullptr;
+  const Layout* layout_ = nullptr;
+  const Plan* plan_ = nullptr;
+  const StepMemory<T>* memory_ = nullptr;
+  State<T>* state_ = nullptr;
+};
+
+}  // namespace FLATSTEP_DISPATCH
+}  // namespace flatstep

@@ -1,0 +1,67 @@
+// Which kernels run: those of the including unit's instruction set, or, with the runtime-chosen ones linked in
+// (CMake's flatstep_add_kernels), the best that this machine has.
+//
+// Everything that depends on the choice lies in an inline namespace named by it (FLATSTEP_DISPATCH), so that
+// units compiled for different instruction sets can be linked into one program.
+#pragma once
+
+#include <flatstep/kernels/kernel_table.hpp>
+
+#include <cstdlib>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#if defined(FLATSTEP_RUNTIME_KERNELS)
+#define FLATSTEP_DISPATCH on_runtime
+#else
+#include <flatstep/kernels/make_kernel_table.hpp>
+#include <flatstep/simd/native.hpp>
+#define FLATSTEP_DISPATCH FLATSTEP_NATIVE_NAMESPACE
+#endif
+
+namespace flatstep {
+inline namespace FLATSTEP_DISPATCH {
+
+#if defined(FLATSTEP_RUNTIME_KERNELS)
+
+/// The targets that this program holds and this machine can run, best first. Defined in
+/// cpp/kernels/dispatch.cpp.
+std::span<const Target> targets();
+
+/// The target in use: the best one, or the one that FLATSTEP_ISA names, or that set_target chose.
+/// @throws std::invalid_argument where FLATSTEP_ISA names no target of targets().
+const Target& active_target();
+
+/// Uses that target from the next step on.
+/// @throws std::invalid_argument where targets() has none of that name.
+void set_target(std::string_view name);
+
+#else
+
+namespace native_tables {
+inline constexpr KernelTable<float> native_float_kernels =
+    make_kernel_table<native::Vector<float>, native::Vector<double>>(Updaters{});
+inline constexpr KernelTable<double> native_double_kernels =
+    make_kernel_table<native::Vector<double>, native::Vector<double>>(Updaters{});
+inline constexpr Target native_target[] = {
+    {native::Target::name, &native_float_kernels, &native_double_kernels}};
+}  // namespace native_tables
+
+/// Header-only: the one target that the including unit is compiled for.
+inline std::span<const Target> targets() { return native_tables::native_target; }
+inline const Target& active_target() { return native_tables::native_target[0]; }
+inline void set_target(std::string_view name) {
+  if (name != targets()[0].name) {
+    throw std::invalid_argument("instruction set: expected \"" + std::string(targets()[0].name) +
+                                "\", the one this program is compiled for, got \"" +
+                                std::string(name) +
+                                "\"; add the others with CMake's flatstep_add_kernels(target)");
+  }
+}
+
+#endif
+
+}  // namespace FLATSTEP_DISPATCH
+}  // namespace flatstep

@@ -1,0 +1,96 @@
+// What the engine calls: one table of kernels per instruction set and element type.
+//
+// Nothing here depends on an instruction set. The tables are made by make_kernel_table.hpp.
+#pragma once
+
+#include <flatstep/updaters/updaters.hpp>
+
+#include <cstddef>
+
+namespace flatstep {
+
+/// Norms are summed over chunks of this many elements, counted from the start of each slot, whatever
+/// the number of threads; it is also the grain in which threads share work.
+inline constexpr std::size_t chunk_size = 16384;
+
+/// sum·2^(2·exponent): a sum of squares that neither overflows nor vanishes.
+struct ScaledSum {
+  double sum;
+  int exponent;
+};
+
+/// One stretch of memory in a fused pass.
+template <class T>
+struct Segment {
+  const T* gradient;
+  T* parameter;                ///< read where the pass regularises, written where it applies
+  T* update;                   ///< written where the pass does not apply; may be `gradient`'s memory
+  T* state[max_state_arrays];  ///< read and written
+  std::size_t size;
+  T pre[2];           ///< two factors of the gradient: normalisation and division by the batch
+  double* monitor;    ///< where the pass monitors: [‖update‖², ‖parameter‖²] before the step
+};
+
+/// What all segments of a pass share.
+template <class T>
+struct PassConstants {
+  T clamp;      ///< g' = clamp(g·pre, −clamp, clamp)
+  T l2_before;  ///< g'' = g' + l2_before·p + l1_before·sign(p)
+  T l1_before;
+  T l2_after;  ///< u' = (u + l2_after·p + l1_after·sign(p))·post
+  T l1_after;
+  T post;
+  T updater[max_constants];
+};
+
+/// Flags of a pass; a kernel exists for every combination.
+inline constexpr unsigned pass_applies = 1;      ///< p −= u', else u' is written
+inline constexpr unsigned pass_regularizes = 2;  ///< reads p
+inline constexpr unsigned pass_clamps = 4;
+inline constexpr unsigned pass_monitors = 8;
+inline constexpr unsigned pass_kinds = 16;
+
+template <class T>
+using Pass = void (*)(const Segment<T>* segments, std::size_t count, const PassConstants<T>&);
+
+/// The kernels of one updater.
+template <class T>
+struct KernelRow {
+  Pass<T> passes[pass_kinds];
+};
+
+template <class... U>
+constexpr std::size_t count_updaters(UpdaterList<U...>) {
+  return sizeof...(U);
+}
+
+template <class T>
+struct KernelTable {
+  KernelRow<T> updaters[count_updaters(Updaters{})];
+  /// Of at most chunk_size elements.
+  ScaledSum (*sum_of_squares)(const T* x, std::size_t size);
+  bool (*all_finite)(const T* x, std::size_t size);
+  /// sum += x.
+  void (*accumulate)(T* sum, const T* x, std::size_t size);
+};
+
+/// An instruction set: its name and its tables.
+struct Target {
+  const char* name;
+  const KernelTable<float>* float_kernels;
+  const KernelTable<double>* double_kernels;
+
+  template <class T>
+  const KernelTable<T>& kernels() const;
+};
+
+template <>
+inline const KernelTable<float>& Target::kernels<float>() const {
+  return *float_kernels;
+}
+template <>
+inline const KernelTable<double>& Target::kernels<double>() const {
+  return *double_kernels;
+}
+
+}  // namespace flatstep

@@ -1,0 +1,35 @@
+// Makes the kernel tables of one instruction set from its vector type.
+//
+// Included by the one translation unit per target of cpp/kernels/, and by header-only users for the set of
+// their own unit. Nothing here may call a function that another unit could emit too.
+#pragma once
+
+#include <flatstep/kernels/accumulate.hpp>
+#include <flatstep/kernels/all_finite.hpp>
+#include <flatstep/kernels/kernel_table.hpp>
+#include <flatstep/kernels/norm2.hpp>
+#include <flatstep/kernels/pass.hpp>
+
+namespace flatstep {
+
+template <unsigned... flags>
+struct Flags {};
+
+template <class V, class D, class U, unsigned... flags>
+constexpr KernelRow<typename V::value_type> make_kernel_row(Flags<flags...>) {
+  return {{&pass<V, D, U, flags>...}};
+}
+
+/// The kernels of the updater U on vectors V, with D the vector of double of the same target.
+template <class V, class D, class U>
+constexpr KernelRow<typename V::value_type> make_kernel_row() {
+  static_assert(pass_kinds == 16);
+  return make_kernel_row<V, D, U>(Flags<0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15>{});
+}
+
+template <class V, class D, class... U>
+constexpr KernelTable<typename V::value_type> make_kernel_table(UpdaterList<U...>) {
+  return {{make_kernel_row<V, D, U>()...}, &norm2<D>, &all_finite<V>, &accumulate<V>};
+}
+
+}  // namespace flatstep

@@ -1,0 +1,170 @@
+// The layout: slots in order, updater blocks, and where each slot's state lies in the state view.
+#pragma once
+
+#include <flatstep/configuration.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <cstddef>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+namespace flatstep {
+
+/// A key is missing, unknown, or not of the form that the updater takes.
+class InvalidKey : public std::invalid_argument {
+ public:
+  using std::invalid_argument::invalid_argument;
+};
+
+/// How a parameter's key names layer and parameter.
+enum class KeyStyle {
+  multi_layer,        ///< "0_W": split at the first '_', the layer an integer
+  computation_graph,  ///< "fc_1_W": split at the last '_', the layer a vertex name
+  layer,              ///< "W": one layer, no separator
+};
+
+/// Splits a key; throws InvalidKey.
+inline SlotName parse_key(std::string key, KeyStyle style) {
+  if (style == KeyStyle::layer) return {key, "0", key};
+  const bool graph = style == KeyStyle::computation_graph;
+  const std::size_t separator = graph ? key.rfind('_') : key.find('_');
+  if (separator == std::string::npos) {
+    throw InvalidKey("Invalid key: " +
+                     std::string(graph ? "ComputationGraph" : "MultiLayerNetwork") +
+                     " Gradient key does not have layer separator: \"" + key + "\"");
+  }
+  std::string layer = key.substr(0, separator);
+  std::string param = key.substr(separator + 1);
+  if (param.empty() || layer.empty()) {
+    throw InvalidKey("Invalid key: \"" + key +
+                     "\": expected a layer, '_' and a parameter type, such as \"0_W\"");
+  }
+  return {std::move(key), std::move(layer), std::move(param)};
+}
+
+/// Checks that the layer of a MultiLayerUpdater's slot is an integer; throws InvalidKey.
+inline void check_layer_index(const SlotName& name) {
+  unsigned index = 0;
+  const char* const end = name.layer.data() + name.layer.size();
+  const auto [stop, error] = std::from_chars(name.layer.data(), end, index);
+  if (error != std::errc{} || stop != end) {
+    throw InvalidKey("Invalid key: \"" + name.key + "\": expected an integer layer, got \"" +
+                     name.layer + "\"; a ComputationGraphUpdater takes any layer names");
+  }
+}
+
+/// One parameter's range in the flat vector, and where its state lies.
+struct LayoutSlot {
+  SlotName name;
+  std::vector<std::size_t> shape;
+  std::size_t offset = 0;
+  std::size_t size = 0;
+  std::size_t layer = 0;         ///< place among the layers
+  std::size_t state_offset = 0;  ///< of its first state array in the state view
+  std::size_t state_stride = 0;  ///< from one of its state arrays to the next
+};
+
+/// DL4J's updater block: neighbouring slots with equal updaters.
+struct UpdaterBlock {
+  std::size_t slot_begin, slot_end;
+  std::size_t param_start, param_end;
+  std::size_t state_start, state_end;
+};
+
+struct Layout {
+  std::vector<LayoutSlot> slots;
+  std::vector<UpdaterBlock> blocks;
+  std::size_t size = 0;
+  std::size_t state_size = 0;
+
+  /// The place of a key; throws InvalidKey.
+  std::size_t find(std::string_view key) const {
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+      if (slots[i].name.key == key) return i;
+    }
+    throw InvalidKey("unknown key \"" + std::string(key) + "\"; expected one of " + keys());
+  }
+
+  /// All keys, for messages.
+  std::string keys() const {
+    constexpr std::size_t most = 12;
+    std::string text;
+    for (std::size_t i = 0; i < std::min(slots.size(), most); ++i) {
+      text += (i ? ", \"" : "\"") + slots[i].name.key + '"';
+    }
+    if (slots.size() > most) text += ", … (" + std::to_string(slots.size()) + " in all)";
+    return text;
+  }
+};
+
+/// Checks what resolve() does not see: keys occur once and a layer's slots are neighbours.
+inline void check_slot_order(std::span<const SlotName> names) {
+  if (names.empty()) {
+    throw std::invalid_argument("params: expected at least one parameter, got none");
+  }
+  std::unordered_set<std::string_view> keys;
+  std::unordered_set<std::string_view> finished_layers;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (!keys.insert(names[i].key).second) {
+      throw InvalidKey("params: the key \"" + names[i].key + "\" occurs twice");
+    }
+    if (i > 0 && names[i].layer != names[i - 1].layer) {
+      finished_layers.insert(names[i - 1].layer);
+    }
+    if (finished_layers.contains(names[i].layer)) {
+      throw std::invalid_argument("params: \"" + names[i].key +
+                                  "\" stands apart from the other parameters of layer \"" +
+                                  names[i].layer +
+                                  "\"; the slots of one layer must be neighbours: reorder them");
+    }
+  }
+}
+
+/// Lays out slots (name, shape and size given) and their state.
+///
+/// dl4j-1.0: block by block, within a block the first state array of all its slots, then the second; a block
+/// ends where the updater changes, and between `vb` and any other slot. dl4j-0.8: slot by slot, each
+/// slot's state arrays one after the other.
+inline Layout make_layout(std::vector<LayoutSlot> slots, const NetworkSettings& settings) {
+  Layout layout;
+  layout.slots = std::move(slots);
+  for (std::size_t i = 0; i < layout.slots.size(); ++i) {
+    LayoutSlot& slot = layout.slots[i];
+    slot.layer = settings.slots[i].layer;
+    slot.offset = layout.size;
+    layout.size += slot.size;
+  }
+  const auto same_block = [&](const SlotSettings& a, const SlotSettings& b) {
+    return settings.semantics == Semantics::dl4j_1_0 && a.visible_bias == b.visible_bias &&
+           a.updater == b.updater;
+  };
+  for (std::size_t begin = 0; begin < layout.slots.size();) {
+    std::size_t end = begin + 1;
+    while (end < layout.slots.size() &&
+           same_block(settings.slots[end - 1], settings.slots[end])) {
+      ++end;
+    }
+    const LayoutSlot& last = layout.slots[end - 1];
+    UpdaterBlock block{begin, end, layout.slots[begin].offset, last.offset + last.size,
+                       layout.state_size, layout.state_size};
+    const std::size_t block_size = block.param_end - block.param_start;
+    for (std::size_t i = begin; i < end; ++i) {
+      LayoutSlot& slot = layout.slots[i];
+      slot.state_offset = block.state_start + (slot.offset - block.param_start);
+      slot.state_stride = block_size;
+    }
+    block.state_end += block_size * settings.slots[begin].updater.kind->state_names.size();
+    layout.state_size = block.state_end;
+    layout.blocks.push_back(block);
+    begin = end;
+  }
+  return layout;
+}
+
+}  // namespace flatstep

@@ -1,0 +1,277 @@
+// MultiLayerUpdater, ComputationGraphUpdater, LayerUpdater: the updaters of a network, of a graph, of one
+// layer. They differ in how keys name layers; the Updater below does the work.
+//
+//   flatstep::NetworkConfiguration configuration;
+//   configuration.updater = flatstep::make_updater("Adam", {{"learning_rate", 1e-3}});
+//   flatstep::MultiLayerUpdater<float> updater(configuration, {{"0_W", W, {4, 32}}, {"0_b", b, {32}}});
+//   updater.step({gW, gb});
+//
+// Parameters and gradients stay the caller's; the state is owned, or lies in memory that the caller gives.
+#pragma once
+
+#include <flatstep/cache.hpp>
+#include <flatstep/engine.hpp>
+
+#include <functional>
+#include <initializer_list>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace flatstep {
+
+/// A parameter as the caller has it: key, memory, shape (empty: one dimension).
+template <class T>
+struct Slot {
+  std::string key;
+  std::span<T> parameters;
+  std::vector<std::size_t> shape{};
+};
+
+/// A slot whose layer and parameter type are given apart, where a key's text could be split in two ways.
+template <class T>
+struct NamedSlot {
+  SlotName name;
+  std::span<T> parameters;
+  std::vector<std::size_t> shape;
+};
+
+namespace detail {
+
+template <class T>
+std::vector<NamedSlot<T>> named_slots(std::vector<Slot<T>> slots, KeyStyle style) {
+  std::vector<NamedSlot<T>> named;
+  for (Slot<T>& slot : slots) {
+    SlotName name = parse_key(std::move(slot.key), style);
+    if (style == KeyStyle::multi_layer) check_layer_index(name);
+    named.push_back({std::move(name), slot.parameters, std::move(slot.shape)});
+  }
+  return named;
+}
+
+}  // namespace detail
+
+inline namespace FLATSTEP_DISPATCH {
+
+template <class T>
+class Updater {
+ public:
+  /// @param slots in the order of the flat view; the slots of one layer are neighbours
+  /// @param state_memory where the state view lies; state_size(...) elements, or empty to own it
+  /// @throws std::invalid_argument, InvalidKey
+  Updater(const NetworkConfiguration& configuration, std::vector<NamedSlot<T>> slots,
+          bool monitor = false, std::span<T> state_memory = {})
+      : monitor_(monitor) {
+    std::vector<SlotName> names;
+    for (const NamedSlot<T>& slot : slots) names.push_back(slot.name);
+    check_slot_order(names);
+    check_memory(slots);
+    settings_ = resolve(configuration, names);
+    for (const SlotSettings& slot : settings_.slots) {
+      if (slot.updater.kind->state_names.size() > max_callback_state_arrays) {
+        throw std::invalid_argument(std::string(slot.updater.kind->name) +
+                                    ": expected at most " +
+                                    std::to_string(max_callback_state_arrays) + " state arrays");
+      }
+    }
+    std::vector<LayoutSlot> layout_slots;
+    for (NamedSlot<T>& slot : slots) {
+      parameters_.push_back(slot.parameters.data());
+      if (slot.shape.empty()) slot.shape.push_back(slot.parameters.size());
+      LayoutSlot layout_slot;
+      layout_slot.name = std::move(slot.name);
+      layout_slot.shape = std::move(slot.shape);
+      layout_slot.size = slot.parameters.size();
+      layout_slots.push_back(std::move(layout_slot));
+    }
+    layout_ = make_layout(std::move(layout_slots), settings_);
+    if (state_memory.empty()) {
+      owned_state_ = AlignedBuffer<T>(layout_.state_size);
+      state_.view = owned_state_.view();
+    } else if (state_memory.size() != layout_.state_size) {
+      throw std::invalid_argument("state_memory: expected " + std::to_string(layout_.state_size) +
+                                  " elements, got " + std::to_string(state_memory.size()));
+    } else {
+      state_.view = state_memory;
+    }
+    state_.initialize(layout_, settings_);
+    replan();
+  }
+
+  Updater(Updater&&) = default;
+  Updater& operator=(Updater&&) = default;
+
+  /// params −= update, in one pass; the gradients, one pointer per slot, are left as they are. A frozen
+  /// slot's may be nullptr.
+  StepReport step(std::span<const T* const> gradients, const StepOptions& options = {}) noexcept {
+    if (gradients.size() != layout_.slots.size()) return invalid();
+    return engine_->step(layout_, plan_, {gradients, {}, parameters_}, state_, options);
+  }
+
+  /// The gradients become the updates, in place; the parameters are left as they are.
+  StepReport update(std::span<T* const> gradients, const StepOptions& options = {}) noexcept {
+    if (gradients.size() != layout_.slots.size()) return invalid();
+    return engine_->step(layout_, plan_, {gradients, gradients, parameters_}, state_, options);
+  }
+
+  StepReport step(std::initializer_list<std::span<const T>> gradients,
+                  const StepOptions& options = {}) noexcept {
+    if (!fits(gradients)) return invalid();
+    std::transform(gradients.begin(), gradients.end(), gradients_.begin(),
+                   [](std::span<const T> gradient) { return gradient.data(); });
+    return step(std::span<const T* const>(gradients_), options);
+  }
+
+  /// sums[slot] += gradients[slot], for gradients of several backward passes.
+  void accumulate(std::span<T* const> sums, std::span<const T* const> gradients) noexcept {
+    engine_->accumulate(layout_, sums, gradients);
+  }
+
+  const Layout& layout() const { return layout_; }
+  const NetworkSettings& settings() const { return settings_; }
+  std::span<T* const> parameters() const { return parameters_; }
+
+  /// The flat state view: live, in the order of the semantics.
+  std::span<T> state_view() const { return state_.view; }
+
+  /// One state array of one slot: live.
+  std::span<T> state(std::size_t slot, std::size_t array) const {
+    const LayoutSlot& s = layout_.slots.at(slot);
+    return state_.view.subspan(s.state_offset + array * s.state_stride, s.size);
+  }
+  std::span<const std::string_view> state_names(std::size_t slot) const {
+    return settings_.slots.at(slot).updater.kind->state_names;
+  }
+
+  Counters& counters() { return state_.counters; }
+  const Counters& counters() const { return state_.counters; }
+
+  /// Rates and momenta that are state, per slot; NaN where they are not.
+  const std::vector<RateState>& rates() const { return state_.rates; }
+
+  /// Replaces them, as a restored checkpoint does.
+  void set_rates(std::vector<RateState> rates) {
+    if (rates.size() != layout_.slots.size()) {
+      throw std::invalid_argument("rates: expected " + std::to_string(layout_.slots.size()) +
+                                  ", one per slot, got " + std::to_string(rates.size()));
+    }
+    state_.rates = std::move(rates);
+    replan();
+  }
+
+  /// The rate of a slot: a schedule's at that iteration and epoch, or what a policy or a plateau
+  /// rule last left. NaN where its updater has none.
+  double learning_rate(std::size_t slot, std::int64_t iteration, std::int64_t epoch) const {
+    const UpdaterConfiguration& updater = settings_.slots.at(slot).updater;
+    const int role = updater.kind->find(Role::learning_rate);
+    if (role < 0) return no_value;
+    const double rate = state_.rates[slot].learning_rate;
+    return std::isnan(rate) ? updater.values[static_cast<std::size_t>(role)].at(iteration, epoch)
+                            : rate;
+  }
+
+  /// The momentum of a slot, likewise; NaN where its updater has none.
+  double momentum(std::size_t slot, std::int64_t iteration, std::int64_t epoch) const {
+    const UpdaterConfiguration& updater = settings_.slots.at(slot).updater;
+    const int role = updater.kind->find(Role::momentum);
+    if (role < 0) return no_value;
+    const double momentum = state_.rates[slot].momentum;
+    return std::isnan(momentum)
+               ? updater.values[static_cast<std::size_t>(role)].at(iteration, epoch)
+               : momentum;
+  }
+
+  /// What the last step saw of a slot, and the norm of its whole normalisation group.
+  SlotReport report(std::size_t slot) const { return engine_->report(plan_, slot); }
+  double group_norm(std::size_t slot) const { return engine_->group_norm(plan_, slot); }
+
+ private:
+  static constexpr StepReport invalid() { return {StepStatus::invalid, 0, 0}; }
+
+  bool fits(std::initializer_list<std::span<const T>> gradients) const {
+    return std::equal(gradients.begin(), gradients.end(), layout_.slots.begin(),
+                      layout_.slots.end(),
+                      [](std::span<const T> gradient, const LayoutSlot& slot) {
+                        return gradient.size() == slot.size || gradient.data() == nullptr;
+                      });
+  }
+
+  static void check_memory(const std::vector<NamedSlot<T>>& slots) {
+    std::vector<std::pair<std::span<T>, const std::string*>> ranges;
+    for (const NamedSlot<T>& slot : slots) {
+      std::size_t size = slot.shape.empty() ? slot.parameters.size() : 1;
+      for (const std::size_t extent : slot.shape) size *= extent;
+      if (size != slot.parameters.size()) {
+        throw std::invalid_argument("\"" + slot.name.key + "\": expected " +
+                                    std::to_string(size) + " elements, as its shape says, got " +
+                                    std::to_string(slot.parameters.size()));
+      }
+      if (!slot.parameters.empty()) ranges.emplace_back(slot.parameters, &slot.name.key);
+    }
+    std::sort(ranges.begin(), ranges.end(), [](const auto& a, const auto& b) {
+      return std::less<const T*>{}(a.first.data(), b.first.data());
+    });
+    for (std::size_t i = 1; i < ranges.size(); ++i) {
+      const std::span<T> before = ranges[i - 1].first;
+      if (std::less<const T*>{}(ranges[i].first.data(), before.data() + before.size())) {
+        throw std::invalid_argument(
+            "\"" + *ranges[i].second + "\" and \"" + *ranges[i - 1].second +
+            "\" overlap in memory; expected parameters that are apart: give one of them an array of "
+            "its own (np.copy), or pass tied parameters once");
+      }
+    }
+  }
+
+  void replan() {
+    plan_ = make_plan(layout_, settings_, state_.rates, cached_bytes() / sizeof(T));
+    engine_.emplace(layout_, plan_, monitor_);
+    gradients_.assign(layout_.slots.size(), nullptr);
+  }
+
+  bool monitor_;
+  NetworkSettings settings_;
+  Layout layout_;
+  Plan plan_;
+  std::vector<T*> parameters_;
+  AlignedBuffer<T> owned_state_{0};
+  State<T> state_;
+  std::optional<Engine<T>> engine_;
+  std::vector<const T*> gradients_;
+};
+
+/// Keys such as "0_W": an integer layer, then the parameter type.
+template <class T>
+class MultiLayerUpdater : public Updater<T> {
+ public:
+  MultiLayerUpdater(const NetworkConfiguration& configuration, std::vector<Slot<T>> slots,
+                    bool monitor = false, std::span<T> state_memory = {})
+      : Updater<T>(configuration,
+                   detail::named_slots(std::move(slots), KeyStyle::multi_layer), monitor,
+                   state_memory) {}
+};
+
+/// Keys such as "fc_1_W": a vertex name, then the parameter type after the last '_'.
+template <class T>
+class ComputationGraphUpdater : public Updater<T> {
+ public:
+  ComputationGraphUpdater(const NetworkConfiguration& configuration, std::vector<Slot<T>> slots,
+                          bool monitor = false, std::span<T> state_memory = {})
+      : Updater<T>(configuration,
+                   detail::named_slots(std::move(slots), KeyStyle::computation_graph), monitor,
+                   state_memory) {}
+};
+
+/// Keys such as "W": the parameter types of one layer.
+template <class T>
+class LayerUpdater : public Updater<T> {
+ public:
+  LayerUpdater(const NetworkConfiguration& configuration, std::vector<Slot<T>> slots,
+               bool monitor = false, std::span<T> state_memory = {})
+      : Updater<T>(configuration, detail::named_slots(std::move(slots), KeyStyle::layer),
+                   monitor, state_memory) {}
+};
+
+}  // namespace FLATSTEP_DISPATCH
+}  // namespace flatstep

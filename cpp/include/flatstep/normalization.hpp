@@ -1,0 +1,103 @@
+// Gradient normalisation: from sums of squares to the factor of a normalisation group.
+//
+//   renormalise: f = 1/‖g‖            clip: f = threshold/‖g‖ if ‖g‖ > threshold, else 1
+//
+// ‖g‖ is the norm of the gradient as the strategy sees it (under dl4j-1.0 already divided by the batch). A zero
+// norm leaves the zero gradient alone: f = 1. All in double, with a binary exponent beside it, so that
+// neither the norm nor the factor overflows or vanishes.
+// Source: DL4J's BaseMultiLayerUpdater.preApply; Pascanu, Mikolov and Bengio 2013,
+// https://arxiv.org/abs/1211.5063.
+#pragma once
+
+#include <flatstep/configuration.hpp>
+#include <flatstep/kernels/kernel_table.hpp>
+#include <flatstep/kernels/norm2.hpp>
+
+#include <cmath>
+
+namespace flatstep {
+
+/// value·2^exponent.
+struct Scaled {
+  double value;
+  int exponent;
+
+  /// As one double: 0 or infinite where it lies outside its range.
+  double get() const { return exponent == 0 ? value : std::ldexp(value, exponent); }
+};
+
+/// Adds chunks' sums of squares in order, each at its own scale.
+class SumOfSquares {
+ public:
+  void add(const ScaledSum& chunk) {
+    (chunk.exponent == 0 ? middle_ : chunk.exponent > 0 ? large_ : small_) += chunk.sum;
+  }
+  /// Adds weight²·other.
+  void add(const SumOfSquares& other, double weight) {
+    const double square = weight * weight;
+    large_ += square * other.large_;
+    middle_ += square * other.middle_;
+    small_ += square * other.small_;
+  }
+  bool is_finite() const { return std::isfinite(large_ + middle_ + small_); }
+
+  Scaled root() const {
+    // A part at a smaller scale is below the rounding error of the larger one.
+    if (large_ != 0) return {std::sqrt(large_), norm_exponent};
+    if (middle_ != 0) return {std::sqrt(middle_), 0};
+    return {std::sqrt(small_), -norm_exponent};
+  }
+
+ private:
+  double large_ = 0;
+  double middle_ = 0;
+  double small_ = 0;
+};
+
+constexpr bool is_per_layer(GradientNormalization strategy) {
+  return strategy == GradientNormalization::RenormalizeL2PerLayer ||
+         strategy == GradientNormalization::ClipL2PerLayer;
+}
+constexpr bool is_per_param(GradientNormalization strategy) {
+  return strategy == GradientNormalization::RenormalizeL2PerParamType ||
+         strategy == GradientNormalization::ClipL2PerParamType;
+}
+constexpr bool renormalizes(GradientNormalization strategy) {
+  return strategy == GradientNormalization::RenormalizeL2PerLayer ||
+         strategy == GradientNormalization::RenormalizeL2PerParamType;
+}
+
+/// The factor of a group whose gradient has that norm.
+inline Scaled normalization_factor(GradientNormalization strategy, double threshold,
+                                   const Scaled& norm) {
+  if (renormalizes(strategy)) {
+    if (norm.value == 0) return {1.0, 0};
+    return {1.0 / norm.value, -norm.exponent};
+  }
+  if (norm.get() > threshold) return {threshold / norm.value, -norm.exponent};
+  return {1.0, 0};
+}
+
+/// A factor as two numbers of type T, of which the second is 1 unless their product lies outside
+/// (or near the end of) the normal range of T.
+template <class T>
+inline void split_factor(const Scaled& factor, T (&parts)[2]) {
+  parts[1] = 1;
+  if (factor.value == 0 || !std::isfinite(factor.value)) {
+    parts[0] = static_cast<T>(factor.value);
+    return;
+  }
+  int exponent = 0;
+  const double fraction = std::frexp(factor.value, &exponent);
+  exponent += factor.exponent;
+  constexpr int limit = std::numeric_limits<T>::max_exponent - 2;
+  if (exponent > -limit && exponent < limit) {
+    parts[0] = static_cast<T>(factor.get());
+    return;
+  }
+  const int half = exponent / 2;
+  parts[0] = static_cast<T>(std::ldexp(fraction, exponent - half));
+  parts[1] = static_cast<T>(std::ldexp(1.0, half));
+}
+
+}  // namespace flatstep

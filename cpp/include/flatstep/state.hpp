@@ -1,0 +1,81 @@
+// The state: all that a step may change besides parameters and gradients.
+#pragma once
+
+#include <flatstep/layout.hpp>
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <new>
+#include <span>
+#include <vector>
+
+namespace flatstep {
+
+inline constexpr double no_value = std::numeric_limits<double>::quiet_NaN();
+
+/// A rate or momentum that is state: NaN for a slot whose configuration says it.
+struct RateState {
+  double learning_rate = no_value;
+  double momentum = no_value;
+};
+
+struct Counters {
+  std::int64_t iteration = 0;
+  std::int64_t epoch = 0;
+  std::uint64_t skipped_steps = 0;
+};
+
+/// Memory that starts at a multiple of 64 bytes.
+template <class T>
+class AlignedBuffer {
+ public:
+  explicit AlignedBuffer(std::size_t size)
+      : memory_(static_cast<T*>(::operator new(size * sizeof(T), alignment)), Delete{}),
+        size_(size) {}
+  std::span<T> view() const { return {memory_.get(), size_}; }
+
+ private:
+  static constexpr std::align_val_t alignment{64};
+  struct Delete {
+    void operator()(T* memory) const { ::operator delete(memory, alignment); }
+  };
+  std::unique_ptr<T, Delete> memory_;
+  std::size_t size_;
+};
+
+template <class T>
+struct State {
+  std::span<T> view;             ///< the flat state view, always live
+  std::vector<RateState> rates;  ///< per slot
+  Counters counters;
+
+  /// Sets the state view to the updaters' initial values, the rates that are state to the configured ones.
+  void initialize(const Layout& layout, const NetworkSettings& settings) {
+    rates.assign(layout.slots.size(), {});
+    for (std::size_t i = 0; i < layout.slots.size(); ++i) {
+      const LayoutSlot& slot = layout.slots[i];
+      const SlotSettings& slot_settings = settings.slots[i];
+      const UpdaterInfo& info = *slot_settings.updater.kind;
+      std::vector<double> values;
+      for (const Schedule& value : slot_settings.updater.values) values.push_back(value.at(0, 0));
+      for (std::size_t a = 0; a < info.state_names.size(); ++a) {
+        const double initial =
+            info.initial_state ? info.initial_state(a, values.data(), settings.semantics) : 0.0;
+        const auto array = view.subspan(slot.state_offset + a * slot.state_stride, slot.size);
+        std::fill(array.begin(), array.end(), static_cast<T>(initial));
+      }
+      const int rate = info.find(Role::learning_rate);
+      if (rate >= 0 && slot_settings.policy.kind != LearningRatePolicy::Kind::None) {
+        rates[i].learning_rate = values[static_cast<std::size_t>(rate)];
+      }
+      const int momentum = info.find(Role::momentum);
+      if (momentum >= 0 && !slot_settings.momentum_schedule.empty()) {
+        rates[i].momentum = values[static_cast<std::size_t>(momentum)];
+      }
+    }
+  }
+};
+
+}  // namespace flatstep

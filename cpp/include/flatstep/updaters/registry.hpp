@@ -1,0 +1,157 @@
+// The registry: every updater of updaters.hpp as a value (UpdaterInfo), to be looked up by name.
+//
+// An UpdaterInfo says what the engine must know of an updater without its type. The registered ones
+// name their place in the kernel tables; an updater of the user's own, in C++ (own_updater.hpp) or as a
+// callback, makes an UpdaterInfo of its own.
+#pragma once
+
+#include <flatstep/updaters/updaters.hpp>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+namespace flatstep {
+
+template <class T>
+struct KernelRow;  // kernels/kernel_table.hpp
+
+/// At most this many state arrays has a callback updater.
+inline constexpr std::size_t max_callback_state_arrays = 16;
+
+/// One slot's arguments to a callback updater: gradient becomes update, in place, on scratch memory.
+template <class T>
+struct CallbackArguments {
+  std::size_t slot;                   ///< place in the layout
+  std::span<T> gradient;              ///< in: the normalised, regularised gradient; out: the update
+  std::span<T* const> state;          ///< one pointer per state array, `gradient.size()` elements each
+  double learning_rate;               ///< NaN when the updater has none
+  std::int64_t iteration;
+  std::int64_t epoch;
+};
+
+struct UpdaterInfo {
+  std::string_view name;
+  std::span<const HyperParameter> hyper_parameters;
+  std::span<const std::string_view> state_names;
+  double (*initial_state)(std::size_t array, const double* values, Semantics) = nullptr;
+  void (*constants)(const double* values, const StepContext&, double* out) = nullptr;
+
+  /// Place in the kernel tables, or -1 for an updater of the user's own.
+  int index = -1;
+  /// Kernels of an updater of the user's own, compiled where it is defined.
+  const KernelRow<float>* float_kernels = nullptr;
+  const KernelRow<double>* double_kernels = nullptr;
+  /// A callback updater, called once per slot and step; false abandons the step.
+  std::function<bool(const CallbackArguments<float>&)> float_callback{};
+  std::function<bool(const CallbackArguments<double>&)> double_callback{};
+
+  bool is_callback() const { return float_callback != nullptr || double_callback != nullptr; }
+
+  /// Where the hyper-parameter of that role stands, or -1.
+  int find(Role role) const {
+    for (std::size_t i = 0; i < hyper_parameters.size(); ++i) {
+      if (hyper_parameters[i].role == role) return static_cast<int>(i);
+    }
+    return -1;
+  }
+  bool has_learning_rate() const { return find(Role::learning_rate) >= 0; }
+};
+
+/// The constants of U as an array, in the order of its Constants.
+template <class U>
+inline constexpr std::size_t number_of_constants =
+    std::is_empty_v<typename U::template Constants<double>>
+        ? 0
+        : sizeof(typename U::template Constants<double>) / sizeof(double);
+
+namespace detail {
+
+template <class U>
+constexpr std::span<const HyperParameter> hyper_parameters_of() {
+  if constexpr (std::is_same_v<std::remove_cvref_t<decltype(U::hyper_parameters)>,
+                               NoHyperParameters>) {
+    return {};
+  } else {
+    return U::hyper_parameters;
+  }
+}
+
+template <class U>
+typename U::Values values_of(const double* values) {
+  if constexpr (std::is_empty_v<typename U::Values>) {
+    return {};
+  } else {
+    constexpr std::size_t count = sizeof(typename U::Values) / sizeof(double);
+    static_assert(count == hyper_parameters_of<U>().size() && count <= max_hyper_parameters);
+    std::array<double, count> copy;
+    std::copy_n(values, count, copy.begin());
+    return std::bit_cast<typename U::Values>(copy);
+  }
+}
+
+template <class U>
+double initial_state_of(std::size_t array, const double* values, Semantics semantics) {
+  if constexpr (requires { U::initial_state(array, values_of<U>(values), semantics); }) {
+    return U::initial_state(array, values_of<U>(values), semantics);
+  } else {
+    return 0.0;
+  }
+}
+
+template <class U>
+void constants_of(const double* values, const StepContext& step, double* out) {
+  static_assert(number_of_constants<U> <= max_constants);
+  if constexpr (number_of_constants<U> > 0) {
+    const auto constants = std::bit_cast<std::array<double, number_of_constants<U>>>(
+        U::constants(values_of<U>(values), step));
+    std::copy(constants.begin(), constants.end(), out);
+  }
+}
+
+template <class... U>
+const std::vector<UpdaterInfo>& registry(UpdaterList<U...>);
+
+}  // namespace detail
+
+/// The UpdaterInfo of an updater struct; `index` is its place in the kernel tables.
+template <class U>
+UpdaterInfo describe_updater(int index) {
+  static_assert(U::state_names.size() <= max_state_arrays);
+  UpdaterInfo info;
+  info.name = U::name;
+  info.hyper_parameters = detail::hyper_parameters_of<U>();
+  info.state_names = {U::state_names.data(), U::state_names.size()};
+  info.initial_state = &detail::initial_state_of<U>;
+  info.constants = &detail::constants_of<U>;
+  info.index = index;
+  return info;
+}
+
+template <class... U>
+const std::vector<UpdaterInfo>& detail::registry(UpdaterList<U...>) {
+  static const std::vector<UpdaterInfo> infos = [] {
+    int index = 0;
+    return std::vector<UpdaterInfo>{describe_updater<U>(index++)...};
+  }();
+  return infos;
+}
+
+/// All registered updaters, in the order of updaters.hpp.
+inline std::span<const UpdaterInfo> updater_registry() { return detail::registry(Updaters{}); }
+
+/// The registered updater of that name, or nullptr.
+inline const UpdaterInfo* find_updater(std::string_view name) {
+  for (const UpdaterInfo& info : updater_registry()) {
+    if (info.name == name) return &info;
+  }
+  return nullptr;
+}
+
+}  // namespace flatstep

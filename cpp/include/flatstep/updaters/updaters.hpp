@@ -1,0 +1,34 @@
+// The list of updaters: one line each. All tables, kernels and names are made from it.
+#pragma once
+
+#include <flatstep/updaters/ada_belief.hpp>
+#include <flatstep/updaters/ada_delta.hpp>
+#include <flatstep/updaters/ada_grad.hpp>
+#include <flatstep/updaters/ada_max.hpp>
+#include <flatstep/updaters/adam.hpp>
+#include <flatstep/updaters/ams_grad.hpp>
+#include <flatstep/updaters/nadam.hpp>
+#include <flatstep/updaters/nesterovs.hpp>
+#include <flatstep/updaters/no_op.hpp>
+#include <flatstep/updaters/rms_prop.hpp>
+#include <flatstep/updaters/sgd.hpp>
+
+namespace flatstep {
+
+template <class... U>
+struct UpdaterList {};
+
+using Updaters = UpdaterList<  //
+    NoOp,                      // first: the engine looks it up by this place
+    Sgd,                       //
+    Nesterovs,                 //
+    AdaGrad,                   //
+    RmsProp,                   //
+    AdaDelta,                  //
+    Adam,                      //
+    AMSGrad,                   //
+    AdaMax,                    //
+    Nadam,                     //
+    AdaBelief>;
+
+}  // namespace flatstep

@@ -1,0 +1,14 @@
+// The kernels for AVX-512 (F, DQ, BW, VL); compiled with that target's flags.
+#include <flatstep/kernels/make_kernel_table.hpp>
+#include <flatstep/simd/avx512.hpp>
+
+#include "tables.hpp"
+
+namespace flatstep::avx512 {
+
+const KernelTable<float> float_kernels =
+    make_kernel_table<Vector<float>, Vector<double>>(Updaters{});
+const KernelTable<double> double_kernels =
+    make_kernel_table<Vector<double>, Vector<double>>(Updaters{});
+
+}  // namespace flatstep::avx512
