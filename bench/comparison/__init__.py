@@ -1,0 +1,1 @@
+"""The parts of compare.py: cases, contenders, limits, timing, goals, report, plots."""

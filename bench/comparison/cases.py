@@ -1,0 +1,158 @@
+"""What is measured: networks (which arrays in which layers), and the cases made of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+Shape = tuple[int, ...]
+
+STRATEGIES = ("None", "ClipL2PerLayer", "ClipL2Global")
+
+# How many state arrays an updater keeps: with the parameters and the gradient, the bytes of a step.
+STATE_ARRAYS = {
+    "Sgd": 0,
+    "NoOp": 0,
+    "Nesterovs": 1,
+    "AdaGrad": 1,
+    "RmsProp": 1,
+    "AdaDelta": 2,
+    "Adam": 2,
+    "AMSGrad": 3,
+    "AdaMax": 2,
+    "Nadam": 2,
+    "AdaBelief": 2,
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """The shapes of a network's parameters, layer by layer; layer i's are named i_W and i_b."""
+
+    name: str
+    layers: tuple[tuple[Shape, ...], ...]
+
+    def arrays(self) -> Iterator[tuple[str, Shape]]:
+        """The key and the shape of each parameter."""
+        for index, layer in enumerate(self.layers):
+            for param, shape in zip("Wb", layer, strict=False):
+                yield f"{index}_{param}", shape
+
+    @property
+    def num_arrays(self) -> int:
+        return sum(len(layer) for layer in self.layers)
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(math.prod(shape) for layer in self.layers for shape in layer)
+
+    def __str__(self) -> str:
+        arrays = "1 array" if self.num_arrays == 1 else f"{self.num_arrays:,} arrays"
+        return f"{self.name}: {self.num_parameters:,} parameters in {arrays}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network stepped by one updater; its contenders are measured in turns.
+
+    `between_products`: each step stands between two NumPy matrix products, as in a training loop.
+    """
+
+    group: str
+    network: Network
+    threads: int
+    strategy: str = "None"
+    updater: str = "Adam"
+    dtype: str = "float32"
+    between_products: bool = False
+
+    @property
+    def bytes(self) -> int:
+        """What a step must move: parameters and state are read and written, gradients read."""
+        words = 3 + 2 * STATE_ARRAYS[self.updater]
+        return self.network.num_parameters * words * (4 if self.dtype == "float32" else 8)
+
+    def __str__(self) -> str:
+        parts = [str(self.network)]
+        if (self.updater, self.dtype) != ("Adam", "float32"):
+            parts.append(f"{self.dtype} {self.updater}")
+        parts.append("plain" if self.strategy == "None" else self.strategy)
+        if self.between_products:
+            parts.append("between two matrix products")
+        parts.append("1 thread" if self.threads == 1 else f"{self.threads} threads")
+        return ", ".join(parts)
+
+
+def dense(*sizes: int) -> tuple[tuple[Shape, ...], ...]:
+    """The layers of a multilayer perceptron: weights and bias each."""
+    return tuple(((m, n), (n,)) for m, n in pairwise(sizes))
+
+
+def size_name(size: int) -> str:
+    """1048576 -> "1M"."""
+    for unit, letter in ((1 << 20, "M"), (1 << 10, "K")):
+        if size >= unit and size % unit == 0:
+            return f"{size // unit}{letter}"
+    return str(size)
+
+
+def single(size: int) -> Network:
+    """One array of `size` parameters."""
+    return Network(size_name(size), (((size,),),))
+
+
+def repeated(count: int, size: int) -> Network:
+    """`count` layers of one array each."""
+    return Network(f"{count}x{size_name(size)}", (((size,),),) * count)
+
+
+TINY = Network("tiny", dense(4, 32, 2))
+MLP = Network("mlp", dense(784, 256, 128, 10))
+
+
+def standard_cases(threads: Sequence[int], *, quick: bool) -> list[Case]:
+    """Every case of the benchmark. `quick` takes sizes 1024 times smaller: a look, no measure."""
+    unit = 1 << 10 if quick else 1 << 20
+    deep = Network("deep2" if quick else "deep", (((256, 256), (256,)),) * (2 if quick else 50))
+    small = repeated(20 if quick else 2000, 64)
+    one, large, largest = single(unit), single(16 * unit), single(64 * unit)
+    many = repeated(64, unit)
+    most = max(threads)
+
+    networks = (TINY, MLP, deep, small, one, large, largest, many)
+    cases = [
+        Case(network.name, network, count, strategy)
+        for network in networks
+        for strategy in STRATEGIES
+        for count in threads
+    ]
+    cases += [
+        Case("updaters", network, most, updater=updater)
+        for network in (large, largest)
+        for updater in STATE_ARRAYS
+    ]
+    cases += [Case("float64", n, count, dtype="float64") for n in (one, large) for count in threads]
+    cases += [
+        Case("loop", network, most, strategy, between_products=True)
+        for network in (MLP, deep)
+        for strategy in STRATEGIES
+    ]
+    cases.append(Case("cache", single(1 << 14), 1))
+    # How the cost grows: with the parameters of one array, and with the number of arrays.
+    cases += [
+        Case("sizes", single(1 << bits), count)
+        for bits in range(6, 17 if quick else 27, 2)
+        for count in threads
+    ]
+    cases += [
+        Case("arrays", repeated(count, 64), most)
+        for count in ((1, 10) if quick else (1, 10, 100, 1000, 10000))
+    ]
+    return cases
+
+
+def groups(cases: Sequence[Case]) -> list[str]:
+    """The names that --cases takes, in order."""
+    return list(dict.fromkeys(case.group for case in cases))

@@ -1,0 +1,67 @@
+"""flatstep: `step` with a dict of gradients each time, and its variants."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from comparison.cases import Case
+from comparison.contenders.base import LEARNING_RATE, THRESHOLD, Arrays, import_or_absent
+from comparison.timing import Contender
+
+# Where only the bytes count, the ways to pass gradients are left out.
+GROUPS_WITHOUT_VARIANTS = ("updaters", "float64", "cache", "sizes", "loop")
+
+
+class Flatstep:
+    name = "flatstep"
+
+    def __init__(self, module: ModuleType) -> None:
+        self._fs = module
+        self.version = f"{module.__version__}, {module.isa()}"
+
+    def set_threads(self, count: int) -> None:
+        self._fs.set_num_threads(count)
+
+    def contenders(self, case: Case) -> list[Contender]:
+        found = [self._make(case), self._make(case, on_nonfinite="raise")]
+        if case.group not in GROUPS_WITHOUT_VARIANTS:
+            found.append(self._make(case, bound=True))
+            if case.network.num_arrays > 1:
+                found.append(self._make(case, flat=True))
+        if case.strategy != "None":
+            found.append(self._make(case, strategy="None"))
+        return found
+
+    def _make(
+        self,
+        case: Case,
+        *,
+        on_nonfinite: str = "propagate",
+        bound: bool = False,
+        flat: bool = False,
+        strategy: str | None = None,
+    ) -> Contender:
+        fs = self._fs
+        arrays = Arrays(case.network, case.dtype, flat=flat)
+        if case.updater in ("NoOp", "AdaDelta"):
+            rule = getattr(fs, case.updater)()
+        else:
+            rule = getattr(fs, case.updater)(learning_rate=LEARNING_RATE)
+        config = fs.MultiLayerConfiguration(
+            updater=rule,
+            gradient_normalization=case.strategy if strategy is None else strategy,
+            gradient_normalization_threshold=THRESHOLD,
+            on_nonfinite=on_nonfinite,
+        )
+        updater = fs.MultiLayerUpdater(config, arrays.parameters)
+        variants = {"raise": on_nonfinite == "raise", "bound": bound, "flat": flat}
+        variants["plain"] = strategy is not None
+        name = ", ".join(["flatstep", *(variant for variant, set_ in variants.items() if set_)])
+        if bound:
+            updater.bind_gradients(arrays.gradients)
+            return Contender(name, updater.step, (), arrays.result)
+        return Contender(name, updater.step, (arrays.gradients,), arrays.result)
+
+
+def load() -> Flatstep:
+    return Flatstep(import_or_absent("flatstep"))

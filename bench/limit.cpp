@@ -1,0 +1,220 @@
+// The limits that bench/compare.py holds flatstep against, as a Python module.
+//
+//   ByteLimit     reads one array, reads and writes others, and does nothing else: what memory
+//                 allows. No prefetch instruction, streaming store or blocking beat this loop.
+//   AdamLimit     the bytes of a float32 Adam step, its root, its division, and hardly anything
+//                 else: what the arithmetic units allow where the data lie in a cache
+//   Empty.call()  a method without arguments that does nothing: what a call through pybind11 costs
+//
+// It is compiled for the machine that builds it and runs there: a measure, not a product.
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <array>
+#include <atomic>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <stdexcept>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace py = pybind11;
+
+namespace {
+
+void pause_briefly() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+/// Threads that spin a little, then sleep, until there is a task.
+class Workers {
+ public:
+  explicit Workers(unsigned parts) {
+    for (unsigned part = 1; part < parts; ++part) {
+      threads_.emplace_back([this, part] { work(part); });
+    }
+  }
+  Workers(const Workers&) = delete;
+  Workers& operator=(const Workers&) = delete;
+  ~Workers() {
+    stop_ = true;
+    run([](std::size_t) {});
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  /// task(part) for every part, the first on the calling thread; returns when all are done.
+  void run(const std::function<void(std::size_t)>& task) {
+    task_ = &task;
+    pending_.store(threads_.size(), std::memory_order_relaxed);
+    round_.fetch_add(1, std::memory_order_release);
+    if (!threads_.empty()) round_.notify_all();
+    task(0);
+    for (int spin = 0; pending_.load(std::memory_order_acquire) != 0; ++spin) {
+      spin < 100000 ? pause_briefly() : std::this_thread::yield();
+    }
+  }
+
+ private:
+  void work(std::size_t part) {
+    std::uint32_t seen = 0;
+    for (bool last = false; !last;) {
+      for (int spin = 0; spin < 2000 && round_.load(std::memory_order_acquire) == seen; ++spin) {
+        pause_briefly();
+      }
+      round_.wait(seen, std::memory_order_acquire);
+      seen = round_.load(std::memory_order_acquire);
+      last = stop_;
+      (*task_)(part);
+      pending_.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  std::vector<std::thread> threads_;
+  std::atomic<std::uint32_t> round_{0};
+  std::atomic<std::size_t> pending_{0};
+  const std::function<void(std::size_t)>* task_ = nullptr;
+  bool stop_ = false;
+};
+
+using Word = std::uint64_t;
+
+/// Where a part begins: at a page, so that no two threads share a cache line.
+std::size_t begin_of(std::size_t part, std::size_t parts, std::size_t words) {
+  constexpr std::size_t page = 4096 / sizeof(Word);
+  const std::size_t at = (words + page - 1) / page * part / parts * page;
+  return at < words ? at : words;
+}
+
+// One function per number of targets: only parameters are taken at their word about __restrict.
+void touch(std::size_t n, const Word* __restrict g, Word* __restrict a) {
+  for (std::size_t i = 0; i < n; ++i) a[i] ^= g[i];
+}
+void touch(std::size_t n, const Word* __restrict g, Word* __restrict a, Word* __restrict b) {
+  for (std::size_t i = 0; i < n; ++i) {
+    const Word x = g[i];
+    a[i] ^= x;
+    b[i] ^= x;
+  }
+}
+void touch(std::size_t n, const Word* __restrict g, Word* __restrict a, Word* __restrict b,
+           Word* __restrict c) {
+  for (std::size_t i = 0; i < n; ++i) {
+    const Word x = g[i];
+    a[i] ^= x;
+    b[i] ^= x;
+    c[i] ^= x;
+  }
+}
+void touch(std::size_t n, const Word* __restrict g, Word* __restrict a, Word* __restrict b,
+           Word* __restrict c, Word* __restrict d) {
+  for (std::size_t i = 0; i < n; ++i) {
+    const Word x = g[i];
+    a[i] ^= x;
+    b[i] ^= x;
+    c[i] ^= x;
+    d[i] ^= x;
+  }
+}
+
+class ByteLimit {
+ public:
+  ByteLimit(const py::array& source, const std::vector<py::array>& targets, unsigned threads)
+      : source_(source), targets_(targets), parts_(threads), workers_(threads) {
+    if (targets.empty() || targets.size() > pointers_.size()) {
+      throw std::invalid_argument("targets: expected 1 to 4 arrays");
+    }
+    if (threads == 0) throw std::invalid_argument("threads: expected at least 1");
+    words_ = static_cast<std::size_t>(source.nbytes()) / sizeof(Word);
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+      if (targets_[i].nbytes() != source.nbytes()) {
+        throw std::invalid_argument("targets: expected arrays as large as the source");
+      }
+      pointers_[i] = static_cast<Word*>(targets_[i].mutable_data());
+    }
+  }
+
+  void run() {
+    const auto* source = static_cast<const Word*>(source_.data());
+    workers_.run([&](std::size_t part) {
+      const std::size_t at = begin_of(part, parts_, words_);
+      const std::size_t n = begin_of(part + 1, parts_, words_) - at;
+      const auto& [a, b, c, d] = pointers_;
+      switch (targets_.size()) {
+        case 1:
+          return touch(n, source + at, a + at);
+        case 2:
+          return touch(n, source + at, a + at, b + at);
+        case 3:
+          return touch(n, source + at, a + at, b + at, c + at);
+        default:
+          return touch(n, source + at, a + at, b + at, c + at, d + at);
+      }
+    });
+  }
+
+ private:
+  py::array source_;
+  std::vector<py::array> targets_;
+  std::array<Word*, 4> pointers_{};
+  std::size_t words_ = 0;
+  std::size_t parts_;
+  Workers workers_;
+};
+
+/// The additions keep g in the work and, g being positive, all values finite and normal.
+void roots_and_divisions(std::size_t n, float* __restrict p, const float* __restrict g,
+                         float* __restrict m, float* __restrict v) {
+  for (std::size_t i = 0; i < n; ++i) {
+    const float m_next = m[i] + g[i];
+    const float v_next = v[i] + g[i];
+    m[i] = m_next;
+    v[i] = v_next;
+    p[i] -= m_next / std::sqrt(v_next);
+  }
+}
+
+class AdamLimit {
+ public:
+  using Array = py::array_t<float, py::array::c_style>;
+  AdamLimit(Array p, Array g, Array m, Array v)
+      : p_(std::move(p)), g_(std::move(g)), m_(std::move(m)), v_(std::move(v)) {
+    for (const Array* other : {&g_, &m_, &v_}) {
+      if (other->size() != p_.size()) throw std::invalid_argument("expected arrays of one size");
+    }
+  }
+
+  void run() {
+    roots_and_divisions(static_cast<std::size_t>(p_.size()), p_.mutable_data(), g_.data(),
+                        m_.mutable_data(), v_.mutable_data());
+  }
+
+ private:
+  Array p_, g_, m_, v_;
+};
+
+class Empty {
+ public:
+  void call() const {}
+};
+
+}  // namespace
+
+PYBIND11_MODULE(flatstep_limit, module) {
+  module.doc() = "The limits that bench/compare.py holds flatstep against";
+  py::class_<ByteLimit>(module, "ByteLimit")
+      .def(py::init<const py::array&, const std::vector<py::array>&, unsigned>(),
+           py::arg("source"), py::arg("targets"), py::arg("threads"))
+      .def("run", &ByteLimit::run);
+  py::class_<AdamLimit>(module, "AdamLimit")
+      .def(py::init<AdamLimit::Array, AdamLimit::Array, AdamLimit::Array, AdamLimit::Array>(),
+           py::arg("p"), py::arg("g"), py::arg("m"), py::arg("v"))
+      .def("run", &AdamLimit::run);
+  py::class_<Empty>(module, "Empty").def(py::init<>()).def("call", &Empty::call);
+}
