@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from flatstep import _core
-from flatstep._coerce import number, points, wrong_type
+from flatstep._coerce import integer, number, points, wrong_type
 
 __all__ = ["LearningRatePolicy"]
 
@@ -111,4 +111,8 @@ class LearningRatePolicy:
 
     def next(self, learning_rate: float, iteration: int) -> float:
         """The rate of step `iteration`, from `learning_rate`, which the step before it left."""
-        return _core.policy_next(self, learning_rate, iteration)
+        return _core.policy_next(
+            self,
+            number("next", "learning_rate", learning_rate),
+            integer("next", "iteration", iteration),
+        )

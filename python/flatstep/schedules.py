@@ -39,7 +39,9 @@ class Schedule:
 
     def value_at(self, iteration: int, epoch: int = 0) -> float:
         """The value at that iteration and epoch, both counted from 0."""
-        return _core.schedule_value(self, iteration, epoch)
+        return _core.schedule_value(
+            self, integer("value_at", "iteration", iteration), integer("value_at", "epoch", epoch)
+        )
 
     def _take(self, **arguments: Any) -> None:
         """Sets the fields in their one form and has the core check them."""

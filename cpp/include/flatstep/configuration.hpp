@@ -107,6 +107,11 @@ struct UpdaterConfiguration {
   }
 };
 
+/// What the user calls it: an Adam with weight decay is AdamW.
+inline std::string name_of(const UpdaterConfiguration& updater) {
+  return std::string(updater.kind->name) + (updater.weight_decay != 0.0 ? "W" : "");
+}
+
 /// `info` with its defaults, but for the hyper-parameters that are given:
 /// `make_updater(info, {{"learning_rate", 0.1}})`.
 inline UpdaterConfiguration make_updater(
@@ -272,9 +277,9 @@ inline bool in_interval(const HyperParameter& parameter, double value) {
          (parameter.high_included ? value <= parameter.high : value < parameter.high);
 }
 
-inline void validate_value(const std::string& where, const UpdaterInfo& kind,
+inline void validate_value(const std::string& where, const std::string& updater,
                            const HyperParameter& parameter, const Schedule& value) {
-  const std::string what = std::string(kind.name) + ": " + std::string(parameter.name);
+  const std::string what = updater + ": " + std::string(parameter.name);
   if (parameter.role == Role::plain && !value.is_constant()) {
     refuse(where, what +
                       ": expected a number, got a schedule; only learning_rate and momentum "
@@ -316,15 +321,14 @@ inline void validate(const UpdaterConfiguration& updater, const std::string& whe
   }
   const auto parameters = updater.kind->hyper_parameters;
   if (updater.values.size() != parameters.size()) {
-    detail::refuse(where, std::string(updater.kind->name) + ": expected " +
-                              std::to_string(parameters.size()) + " hyper-parameters, got " +
-                              std::to_string(updater.values.size()) + "; use make_updater");
+    detail::refuse(where, name_of(updater) + ": expected " + std::to_string(parameters.size()) +
+                              " hyper-parameters, got " + std::to_string(updater.values.size()) +
+                              "; use make_updater");
   }
   for (std::size_t i = 0; i < parameters.size(); ++i) {
-    detail::validate_value(where, *updater.kind, parameters[i], updater.values[i]);
+    detail::validate_value(where, name_of(updater), parameters[i], updater.values[i]);
   }
-  detail::validate_coefficient(where, std::string(updater.kind->name) + ": weight_decay",
-                               updater.weight_decay);
+  detail::validate_coefficient(where, name_of(updater) + ": weight_decay", updater.weight_decay);
 }
 
 namespace detail {
@@ -333,8 +337,8 @@ inline void validate_updater(const std::string& where, std::string_view argument
                              const UpdaterConfiguration& updater, Semantics semantics) {
   const std::string place = where + ": " + std::string(argument);
   validate(updater, place);
-  validate_weight_decay(place, std::string(updater.kind->name) + ": weight_decay",
-                        updater.weight_decay, semantics);
+  validate_weight_decay(place, name_of(updater) + ": weight_decay", updater.weight_decay,
+                        semantics);
 }
 
 inline void validate_rate(const std::string& where, std::string_view argument,
@@ -503,8 +507,7 @@ inline UpdaterConfiguration resolve_updater(const NetworkConfiguration& network,
 
 inline void refuse_updater_of_statistic(const std::string& where, const ParamConfiguration& param) {
   if (param.updater && param.updater->kind->name != "NoOp") {
-    refuse(where, "updater: expected none or NoOp for a statistic, got " +
-                      std::string(param.updater->kind->name) +
+    refuse(where, "updater: expected none or NoOp for a statistic, got " + name_of(*param.updater) +
                       "; a statistic is moved by its gradient as it stands (statistic=False makes "
                       "it an ordinary parameter)");
   }
@@ -576,8 +579,8 @@ inline void resolve_momentum_schedule(const std::string& where,
                       ", got both; give a number as momentum, or leave out momentum_schedule");
   }
   for (const auto& [iteration, value] : schedule) {
-    validate_value(where + ": momentum_schedule[" + std::to_string(iteration) + "]", kind,
-                   kind.hyper_parameters[momentum], value);
+    validate_value(where + ": momentum_schedule[" + std::to_string(iteration) + "]",
+                   std::string(kind.name), kind.hyper_parameters[momentum], value);
   }
   slot.momentum_schedule = schedule;
 }
