@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -61,12 +61,12 @@ class DL4JLayer:
 
 
 @dataclass(frozen=True)
-class Slot:
+class SlotShape:
     """One parameter's place in the flat view."""
 
     key: str
     shape: tuple[int, ...]
-    order: str
+    order: Literal["C", "F"]
 
     @property
     def size(self) -> int:
@@ -80,7 +80,7 @@ class ModelDescription:
     network: str
     configuration: MultiLayerConfiguration
     layers: tuple[DL4JLayer, ...]
-    slots: tuple[Slot, ...]
+    slots: tuple[SlotShape, ...]
     state_size: int
     dtype: np.dtype[Any] | None
     iteration: int
@@ -198,9 +198,9 @@ class _Layer:
     weights: Regularization = NO_REGULARIZATION
     biases: Regularization = NO_REGULARIZATION
 
-    def slots(self) -> list[Slot]:
+    def slots(self) -> list[SlotShape]:
         return [
-            Slot(f"{self.public.name}_{parameter.name}", parameter.shape, parameter.order)
+            SlotShape(f"{self.public.name}_{parameter.name}", parameter.shape, parameter.order)
             for parameter in self.parameters
         ]
 

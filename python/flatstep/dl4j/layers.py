@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from .json_node import Node
 
@@ -24,7 +25,7 @@ class Parameter:
 
     name: str
     shape: tuple[int, ...]
-    order: str
+    order: Literal["C", "F"]
     role: str
 
 
@@ -43,13 +44,13 @@ def _size(layer: Node, key: str) -> int:
 
 
 def _weight(name: str, rows: int, columns: int) -> Parameter:
-    return Parameter(name, (rows, columns), "f", "weight")
+    return Parameter(name, (rows, columns), "F", "weight")
 
 
 def _bias(layer: Node, size: int) -> list[Parameter]:
     if not layer.get("hasBias").flag(default=True):
         return []
-    return [Parameter("b", (size,), "f", "bias")]
+    return [Parameter("b", (size,), "C", "bias")]
 
 
 def _dense(layer: Node) -> list[Parameter]:
@@ -60,7 +61,7 @@ def _dense(layer: Node) -> list[Parameter]:
 
 
 def _auto_encoder(layer: Node) -> list[Parameter]:
-    return [*_dense(layer), Parameter("vb", (_size(layer, "nin"),), "f", "other")]
+    return [*_dense(layer), Parameter("vb", (_size(layer, "nin"),), "C", "other")]
 
 
 def _convolution(layer: Node) -> list[Parameter]:
@@ -68,7 +69,7 @@ def _convolution(layer: Node) -> list[Parameter]:
     if len(kernel) != 2:
         layer["kernelSize"].fail(f"expected two sizes, got {len(kernel)}")
     n_in, n_out = _size(layer, "nin"), _size(layer, "nout")
-    return [*_bias(layer, n_out), Parameter("W", (n_out, n_in, *kernel), "c", "weight")]
+    return [*_bias(layer, n_out), Parameter("W", (n_out, n_in, *kernel), "C", "weight")]
 
 
 def _lstm(layer: Node, peepholes: int = 0) -> list[Parameter]:
@@ -76,7 +77,7 @@ def _lstm(layer: Node, peepholes: int = 0) -> list[Parameter]:
     return [
         _weight("W", n_in, 4 * n_out),
         _weight("RW", n_out, 4 * n_out + peepholes),
-        Parameter("b", (4 * n_out,), "f", "bias"),
+        Parameter("b", (4 * n_out,), "C", "bias"),
     ]
 
 
@@ -89,8 +90,8 @@ def _batch_normalization(layer: Node) -> list[Parameter]:
     deviation = "log10stdev" if layer.get("useLogStd").flag(default=False) else "var"
     shape = (_size(layer, "nout"),)
     return [
-        *(Parameter(name, shape, "f", "other") for name in learned),
-        *(Parameter(name, shape, "f", "statistic") for name in ("mean", deviation)),
+        *(Parameter(name, shape, "C", "other") for name in learned),
+        *(Parameter(name, shape, "C", "statistic") for name in ("mean", deviation)),
     ]
 
 

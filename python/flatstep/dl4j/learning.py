@@ -146,7 +146,8 @@ def read_schedule(node: Node, ramps: int = 0) -> Schedule:
         node.fail(f"the schedule {name[:80]} is not known")
     fields = _SCHEDULES[name]
     _refuse_unknown(node, {"scheduleType", *fields.arguments, *fields.derived}, name)
-    return _build(node, fields.build, arguments | _read_arguments(node, fields))
+    schedule: Schedule = _build(node, fields.build, arguments | _read_arguments(node, fields))
+    return schedule
 
 
 def _read_map(node: Node) -> dict[int, float]:
@@ -178,9 +179,7 @@ def read_regularization(node: Node) -> Regularization:
     for entry in node if node.value is not None else ():
         name = entry.class_name(_REGULARIZATION_PACKAGE)
         if name not in _REGULARIZATIONS:
-            entry.fail(
-                f"the regularisation {name[:80]} is not one of {', '.join(_REGULARIZATIONS)}"
-            )
+            entry.fail(f"expected one of {', '.join(_REGULARIZATIONS)}, got {name[:80]}")
         field = _REGULARIZATIONS[name]
         _refuse_unknown(entry, {field, "applyLR"} if field == "coeff" else {field}, name)
         sums[field] += _coefficient(entry[field], name)

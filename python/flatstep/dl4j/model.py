@@ -12,12 +12,16 @@ import numpy.typing as npt
 
 from flatstep.atomic_file import atomic_file
 from flatstep.configuration import MultiLayerConfiguration
-from flatstep.multi_layer_updater import ComputationGraphUpdater, MultiLayerUpdater
+from flatstep.multi_layer_updater import (
+    ComputationGraphUpdater,
+    MultiLayerUpdater,
+    NetworkUpdater,
+)
 from flatstep.parameters import flatten
 
 from . import configuration
 from .archive import Archive, Part, new_entry, write_archive
-from .configuration import DL4JLayer, ModelDescription, Slot, read_configuration, with_counts
+from .configuration import DL4JLayer, ModelDescription, SlotShape, read_configuration, with_counts
 from .errors import DL4JModelError
 from .nd4j import MAX_HEADER, array_bytes, new_header, read_array
 
@@ -87,9 +91,9 @@ class DL4JModel:
         self.epoch: int = description.epoch
         self._slots = description.slots
         self._source = source
-        self._updater: MultiLayerUpdater | None = None
+        self._updater: MultiLayerUpdater | ComputationGraphUpdater | None = None
 
-    def updater(self) -> MultiLayerUpdater:
+    def updater(self) -> MultiLayerUpdater | ComputationGraphUpdater:
         """The updater that continues the run: on `params`, with the saved state and counts.
 
         A `ComputationGraphUpdater` for a ComputationGraph. It is made at the first call and is the
@@ -213,18 +217,18 @@ def _read_entry(
     return array.values, array.header
 
 
-def _views(values: npt.NDArray[Any], slots: tuple[Slot, ...]) -> dict[str, npt.NDArray[Any]]:
+def _views(values: npt.NDArray[Any], slots: tuple[SlotShape, ...]) -> dict[str, npt.NDArray[Any]]:
     views = {}
     offset = 0
     for slot in slots:
-        order: Any = slot.order.upper()
-        views[slot.key] = values[offset : offset + slot.size].reshape(slot.shape, order=order)
+        part = values[offset : offset + slot.size]
+        views[slot.key] = part.reshape(slot.shape, order=slot.order)
         offset += slot.size
     return views
 
 
 def save_dl4j(
-    path: str | os.PathLike[str], model: DL4JModel, updater: MultiLayerUpdater | None = None
+    path: str | os.PathLike[str], model: DL4JModel, updater: NetworkUpdater | None = None
 ) -> None:
     """Write ``model`` as a zip that DL4J's ModelSerializer restores, where the run now stands.
 
@@ -261,7 +265,8 @@ def save_dl4j(
     contents: dict[str, Iterator[bytes | memoryview]] = {
         configuration.ENTRY: iter([with_counts(source.configuration, iteration, epoch)]),
         COEFFICIENTS: array_bytes(
-            source.headers[COEFFICIENTS], (_flat(params[slot.key], slot) for slot in slots)
+            source.headers[COEFFICIENTS],
+            (params[slot.key].reshape(-1, order=slot.order) for slot in slots),
         ),
     }
     if state is not None:
@@ -278,7 +283,7 @@ def _parts(source: _Source, contents: Mapping[str, Iterator[bytes | memoryview]]
         yield Part(*new_entry(name), None, contents[name])
 
 
-def _check_updater(model: DL4JModel, updater: MultiLayerUpdater) -> None:
+def _check_updater(model: DL4JModel, updater: NetworkUpdater) -> None:
     if updater.configuration != model.configuration:
         raise DL4JModelError(
             "the updater's configuration is not the model's, which the zip keeps: make the updater "
@@ -289,12 +294,12 @@ def _check_updater(model: DL4JModel, updater: MultiLayerUpdater) -> None:
         raise DL4JModelError("the updater's parameters are not the model's: they have other keys")
     for slot in slots:
         array = updater.parameters[slot.key]
-        contiguous = array.flags[f"{slot.order.upper()}_CONTIGUOUS"]
+        contiguous = array.flags[f"{slot.order}_CONTIGUOUS"]
         if array.shape != slot.shape or not contiguous or array.dtype != model.flat_params.dtype:
             raise DL4JModelError(
-                f"parameter {slot.key!r} of the updater: expected {slot.shape} in order "
-                f"{slot.order!r} and {model.flat_params.dtype}, as DL4J has it, got {array.shape} "
-                f"and {array.dtype} in another order"
+                f"parameter {slot.key!r} of the updater: expected shape {slot.shape}, order "
+                f"{slot.order!r} and {model.flat_params.dtype}, as in DL4J, got shape "
+                f"{array.shape}, strides {array.strides} and {array.dtype}"
             )
     by_hand = updater.state_dict()["learning_rate"]
     if by_hand:
@@ -302,8 +307,3 @@ def _check_updater(model: DL4JModel, updater: MultiLayerUpdater) -> None:
             f"the learning rate of {', '.join(by_hand)} was set by set_learning_rate, which "
             f"{configuration.ENTRY} has no place for: set it back, or continue with a schedule"
         )
-
-
-def _flat(array: npt.NDArray[Any], slot: Slot) -> npt.NDArray[Any]:
-    order: Any = slot.order.upper()
-    return array.reshape(-1, order=order)

@@ -22,7 +22,10 @@ from .archive import EntryReader
 from .errors import DL4JModelError
 
 # nd4j's name of a type, and its flag in the shape information.
-_TYPES = {"FLOAT": (np.dtype(np.float32), 8192), "DOUBLE": (np.dtype(np.float64), 16384)}
+_TYPES: dict[str, tuple[np.dtype[Any], int]] = {
+    "FLOAT": (np.dtype(np.float32), 8192),
+    "DOUBLE": (np.dtype(np.float64), 16384),
+}
 _ALL_FLAGS = 8192 | 16384
 _ALLOCATION_MODE = "MIXED_DATA_TYPES"
 _ORDER_C, _ORDER_F = ord("c"), ord("f")
@@ -86,8 +89,7 @@ def read_array(
             f"{length * found.itemsize}"
         )
     values: npt.NDArray[Any] = np.empty(length, found)
-    if length:
-        reader.read_into(memoryview(values).cast("B"))
+    reader.read_into(values.view(np.uint8).data)
     reader.finish()
     if sys.byteorder == "little":
         values.byteswap(inplace=True)
