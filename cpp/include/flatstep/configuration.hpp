@@ -144,48 +144,48 @@ inline UpdaterConfiguration make_updater(
 
 /// What one parameter does differently from its layer; what is not given is inherited.
 struct ParamConfiguration {
-  std::optional<UpdaterConfiguration> updater;
-  std::optional<Schedule> learning_rate;
-  std::optional<LearningRatePolicy> learning_rate_policy;
-  std::optional<std::map<std::int64_t, double>> momentum_schedule;
-  std::optional<double> l1;
-  std::optional<double> l2;
-  std::optional<double> weight_decay;
-  std::optional<bool> weight_decay_apply_lr;
+  std::optional<UpdaterConfiguration> updater{};
+  std::optional<Schedule> learning_rate{};
+  std::optional<LearningRatePolicy> learning_rate_policy{};
+  std::optional<std::map<std::int64_t, double>> momentum_schedule{};
+  std::optional<double> l1{};
+  std::optional<double> l2{};
+  std::optional<double> weight_decay{};
+  std::optional<bool> weight_decay_apply_lr{};
   /// A running statistic, no gradient; not given: what the layer's kind says.
-  std::optional<bool> statistic;
+  std::optional<bool> statistic{};
 };
 
 /// What one layer does differently from the network; what is not given is inherited.
 struct LayerConfiguration {
-  std::optional<UpdaterConfiguration> updater;
-  std::optional<UpdaterConfiguration> bias_updater;
-  std::optional<Schedule> bias_learning_rate;
-  std::optional<LearningRatePolicy> learning_rate_policy;
-  std::optional<std::map<std::int64_t, double>> momentum_schedule;
-  std::optional<GradientNormalization> gradient_normalization;
-  std::optional<double> gradient_normalization_threshold;
-  std::optional<double> l1;
-  std::optional<double> l2;
-  std::optional<double> l1_bias;
-  std::optional<double> l2_bias;
-  std::optional<double> weight_decay;
-  std::optional<double> weight_decay_bias;
-  std::optional<bool> weight_decay_apply_lr;
+  std::optional<UpdaterConfiguration> updater{};
+  std::optional<UpdaterConfiguration> bias_updater{};
+  std::optional<Schedule> bias_learning_rate{};
+  std::optional<LearningRatePolicy> learning_rate_policy{};
+  std::optional<std::map<std::int64_t, double>> momentum_schedule{};
+  std::optional<GradientNormalization> gradient_normalization{};
+  std::optional<double> gradient_normalization_threshold{};
+  std::optional<double> l1{};
+  std::optional<double> l2{};
+  std::optional<double> l1_bias{};
+  std::optional<double> l2_bias{};
+  std::optional<double> weight_decay{};
+  std::optional<double> weight_decay_bias{};
+  std::optional<bool> weight_decay_apply_lr{};
   /// DL4J's layer type. "BatchNormalization" makes mean, var and log10stdev statistics and takes
   /// the layer out of regularisation; no other says anything.
-  std::string kind;
+  std::string kind{};
   bool frozen = false;
   bool pretrain = false;
-  std::map<std::string, ParamConfiguration, std::less<>> params;
+  std::map<std::string, ParamConfiguration, std::less<>> params{};
 };
 
 struct NetworkConfiguration {
   UpdaterConfiguration updater = make_updater("Sgd");
-  std::optional<UpdaterConfiguration> bias_updater;
-  std::optional<Schedule> bias_learning_rate;
-  LearningRatePolicy learning_rate_policy;
-  std::map<std::int64_t, double> momentum_schedule;
+  std::optional<UpdaterConfiguration> bias_updater{};
+  std::optional<Schedule> bias_learning_rate{};
+  LearningRatePolicy learning_rate_policy{};
+  std::map<std::int64_t, double> momentum_schedule{};
   GradientNormalization gradient_normalization = GradientNormalization::None;
   double gradient_normalization_threshold = 1.0;
   double l1 = 0.0;
@@ -200,7 +200,7 @@ struct NetworkConfiguration {
   OnNonfinite on_nonfinite = OnNonfinite::raise;
   /// Parameter types that are biases; the visible bias "vb" always is.
   std::vector<std::string> bias_params{"b", "bias"};
-  std::map<std::string, LayerConfiguration, std::less<>> layers;
+  std::map<std::string, LayerConfiguration, std::less<>> layers{};
 };
 
 // --------------------------------------------------------------------------------------- settings

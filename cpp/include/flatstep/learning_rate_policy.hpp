@@ -37,7 +37,7 @@ struct LearningRatePolicy {
   double power = 0.0;
   double steps = 0.0;
   double num_iterations = 0.0;
-  std::map<std::int64_t, double> schedule;
+  std::map<std::int64_t, double> schedule{};
 
   /// The rate that step `iteration` uses, from the rate that the step before it left.
   double next(double learning_rate, std::int64_t iteration) const {

@@ -26,9 +26,9 @@ inline std::string quoted(std::string_view name) { return '"' + std::string(name
 template <class Names>
 std::string quoted_list(const Names& names) {
   std::string list;
-  for (const auto& name : names) {
+  for (const std::string_view name : names) {
     if (!list.empty()) list += ", ";
-    list += quoted(name);
+    list += text::quoted(name);  // not std::quoted
   }
   return list;
 }
