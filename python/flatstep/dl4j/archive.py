@@ -23,6 +23,7 @@ from .errors import DL4JModelError
 
 MAX_ENTRIES = 1024
 _MAX_DIRECTORY = 1 << 20
+_MAX_NAME = 255
 _CHUNK = 1 << 16
 # The most that one byte of a deflate stream can unfold to, and an empty stream's slack.
 _MAX_DEFLATE_RATIO = 1032
@@ -140,9 +141,11 @@ class Archive:
 
     def _locate(self, records: dict[str, bytes], directory_at: int) -> list[Entry]:
         """Entries with their places, which must cover the file up to the directory gaplessly."""
+        if not records:
+            raise DL4JModelError("the zip file is empty")
         starts = sorted(_CENTRAL.unpack_from(record)[16] for record in records.values())
         ends = dict(zip(starts, [*starts[1:], directory_at], strict=True))
-        if len(ends) != len(records) or min(starts, default=directory_at) != 0:
+        if len(ends) != len(records) or starts[0] != 0:
             raise DL4JModelError("the zip file has entries that overlap, or bytes before the first")
         return [self._read_entry(name, record, ends) for name, record in records.items()]
 
@@ -354,6 +357,8 @@ def _write_deflated(file: BinaryIO, part: Part, record: bytearray) -> None:
 
 def _decode_name(encoded: bytes, flags: int) -> str:
     """An entry's name; it is only ever compared, but a path that leaves its folder is refused."""
+    if len(encoded) > _MAX_NAME:
+        raise DL4JModelError(f"an entry name of {len(encoded)} bytes; the limit is {_MAX_NAME}")
     try:
         name = encoded.decode("utf-8" if flags & _UTF8 else "cp437")
     except UnicodeDecodeError:
