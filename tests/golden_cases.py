@@ -113,6 +113,7 @@ class GoldenCase:
                     name,
                     layer["gradient_normalization"],
                     layer["gradient_normalization_threshold"],
+                    kind=layer["type"],
                 )
                 for name, layer in raw["layers"].items()
                 if layer["params"]

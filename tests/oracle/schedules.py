@@ -9,17 +9,18 @@ from typing import Any
 from oracle.settings import Number, Policy, Schedule
 
 
-def power(base: float, exponent: float) -> float:
-    """Base to a power; a whole exponent by squaring, as the step scalars of the core are."""
-    if exponent != int(exponent) or exponent < 0:
+def raised(base: float, exponent: float) -> float:
+    """base^exponent; a whole exponent by squaring, the same bits everywhere."""
+    whole = int(abs(exponent))
+    if whole != abs(exponent):
         return math.pow(base, exponent)
-    result, remaining = 1.0, int(exponent)
-    while remaining:
-        if remaining & 1:
+    result = 1.0
+    while whole:
+        if whole & 1:
             result *= base
         base *= base
-        remaining >>= 1
-    return result
+        whole >>= 1
+    return 1 / result if exponent < 0 else result
 
 
 def fixed(i: int, *, value: float) -> float:
@@ -27,19 +28,19 @@ def fixed(i: int, *, value: float) -> float:
 
 
 def exponential(i: int, *, initial: float, gamma: float) -> float:
-    return initial * power(gamma, i)
+    return initial * raised(gamma, i)
 
 
 def inverse(i: int, *, initial: float, gamma: float, power: float) -> float:
-    return initial / math.pow(1 + gamma * i, power)
+    return initial / raised(1 + gamma * i, power)
 
 
 def step(i: int, *, initial: float, decay_rate: float, step: float) -> float:
-    return initial * power(decay_rate, math.floor(i / step))
+    return initial * raised(decay_rate, math.floor(i / step))
 
 
 def poly(i: int, *, initial: float, power: float, max_iter: int) -> float:
-    return initial * math.pow(1 - i / max_iter, power) if i < max_iter else 0.0
+    return initial * raised(1 - i / max_iter, power) if i < max_iter else 0.0
 
 
 def sigmoid(i: int, *, initial: float, gamma: float, step: int) -> float:
@@ -53,7 +54,7 @@ def from_map(i: int, *, values: Mapping[int, float]) -> float:
 def cosine(i: int, *, initial: float, max_iter: int, final: float = 0.0) -> float:
     if i >= max_iter:
         return final
-    return final + (initial - final) * (1 + math.cos(math.pi * i / max_iter)) / 2
+    return final + (initial - final) * (0.5 * (1 + math.cos(math.pi * (i / max_iter))))
 
 
 def cycle(
@@ -72,7 +73,7 @@ def cycle(
         return initial + increment * position
     if position < 2 * half:
         return max - increment * (position - half)
-    return initial * power(annealing_decay, position - (cycle_length - annealing_length))
+    return initial * raised(annealing_decay, position - (cycle_length - annealing_length))
 
 
 KINDS: dict[str, Callable[..., float]] = {
@@ -103,15 +104,17 @@ def value_at(number: Number, iteration: int, epoch: int) -> float:
 def next_rate(policy: Policy, rate: float, iteration: int) -> float:
     """What a learning-rate policy makes of the rate that its last call left."""
     if policy.kind == "Exponential":
-        return rate * power(policy.decay_rate, iteration)
+        return rate * raised(policy.decay_rate, iteration)
     if policy.kind == "Inverse":
-        return rate / math.pow(1 + policy.decay_rate * iteration, policy.power)
+        return rate / raised(1 + policy.decay_rate * iteration, policy.power)
     if policy.kind == "Step":
-        return rate * power(policy.decay_rate, math.floor(iteration / policy.steps))
+        return rate * raised(policy.decay_rate, math.floor(iteration / policy.steps))
     if policy.kind == "TorchStep":
         return rate * policy.decay_rate if iteration > 1 and policy.steps % iteration == 0 else rate
+    if policy.kind == "Poly" and iteration >= policy.num_iterations:
+        return 0.0
     if policy.kind == "Poly":
-        return rate * math.pow(1 - iteration / policy.num_iterations, policy.power)
+        return rate * raised(1 - iteration / policy.num_iterations, policy.power)
     if policy.kind == "Sigmoid":
         return rate / (1 + math.exp(-policy.decay_rate * (iteration - policy.steps)))
     if policy.kind == "Schedule":

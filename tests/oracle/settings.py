@@ -64,12 +64,16 @@ class SlotSpec:
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """A layer's normalisation; `in_global` marks a layer that ClipL2Global reaches."""
+    """A layer's normalisation. `in_global`: without a strategy of its own, so ClipL2Global's.
+
+    `kind` is DL4J's layer type; it says nothing that the slots do not say.
+    """
 
     name: str
     strategy: str = "None"
     threshold: float = 1.0
     in_global: bool = False
+    kind: str = ""
 
 
 @dataclass(frozen=True)

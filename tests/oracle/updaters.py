@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from oracle.schedules import power
+from oracle.schedules import raised
 from oracle.settings import UpdaterSpec
 
 Array = Any  # a NumPy array, or a Bounded one
@@ -64,7 +64,7 @@ def moments(g: Array, state: State, beta1: float, beta2: float) -> tuple[Array, 
 def adam_alpha(
     learning_rate: float, beta1: float, beta2: float, epsilon: float, t: int, dl4j_0_8: bool
 ) -> float:
-    alpha = learning_rate * math.sqrt(1 - power(beta2, t)) / (1 - power(beta1, t))
+    alpha = learning_rate * math.sqrt(1 - raised(beta2, t)) / (1 - raised(beta1, t))
     return epsilon if dl4j_0_8 and (alpha == 0 or math.isnan(alpha)) else alpha
 
 
@@ -113,7 +113,7 @@ def ada_max(
 ) -> Result:
     m = beta1 * state["m"] + (1 - beta1) * g
     n = np.maximum(beta2 * state["n"], np.abs(g))
-    return learning_rate / (1 - power(beta1, t)) * m / (n + 1e-32), {"m": m, "n": n}
+    return learning_rate / (1 - raised(beta1, t)) * m / (n + 1e-32), {"m": m, "n": n}
 
 
 def nadam(
@@ -129,7 +129,7 @@ def nadam(
 ) -> Result:
     m, v = moments(g, state, beta1, beta2)
     ahead = beta1 * m + (1 - beta1) * g
-    scale = learning_rate / (1 - power(beta1, t))
+    scale = learning_rate / (1 - raised(beta1, t))
     return scale * ahead / (np.sqrt(v) + epsilon), {"m": m, "v": v}
 
 
@@ -146,8 +146,8 @@ def ada_belief(
 ) -> Result:
     m = beta1 * state["m"] + (1 - beta1) * g
     s = beta2 * state["s"] + (1 - beta2) * (g - m) * (g - m) + epsilon
-    m_hat = (1 / (1 - power(beta1, t))) * m
-    s_hat = (1 / (1 - power(beta2, t))) * s
+    m_hat = (1 / (1 - raised(beta1, t))) * m
+    s_hat = (1 / (1 - raised(beta2, t))) * s
     return learning_rate * m_hat / (np.sqrt(s_hat) + epsilon), {"m": m, "s": s}
 
 
@@ -163,6 +163,21 @@ UPDATERS: dict[str, tuple[Callable[..., Result], tuple[str, ...]]] = {
     "AdaMax": (ada_max, ("m", "n")),
     "Nadam": (nadam, ("m", "v")),
     "AdaBelief": (ada_belief, ("m", "s")),
+}
+
+
+HYPER_PARAMETERS: dict[str, tuple[str, ...]] = {
+    "Sgd": ("learning_rate",),
+    "NoOp": (),
+    "Nesterovs": ("learning_rate", "momentum"),
+    "AdaGrad": ("learning_rate", "epsilon"),
+    "RmsProp": ("learning_rate", "rms_decay", "epsilon"),
+    "AdaDelta": ("rho", "epsilon"),
+    "Adam": ("learning_rate", "beta1", "beta2", "epsilon"),
+    "AMSGrad": ("learning_rate", "beta1", "beta2", "epsilon"),
+    "AdaMax": ("learning_rate", "beta1", "beta2", "epsilon"),
+    "Nadam": ("learning_rate", "beta1", "beta2", "epsilon"),
+    "AdaBelief": ("learning_rate", "beta1", "beta2", "epsilon"),
 }
 
 

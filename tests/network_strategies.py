@@ -1,0 +1,225 @@
+"""Hypothesis strategies: networks of any layout and settings, and numbers to feed them with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from networks import Arrays
+from oracle import LayerSpec, NetworkSpec, Policy, Schedule, SlotSpec, UpdaterSpec
+from oracle.normalization import CHUNK, STRATEGIES
+from oracle.updaters import HYPER_PARAMETERS, UPDATERS
+
+# Around every vector width and its tail, around a chunk, and of several chunks.
+SIZES = st.one_of(
+    st.integers(1, 70),
+    st.sampled_from([127, 128, 129, 1000, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 17]),
+)
+PARAMS = st.sampled_from(
+    [
+        ("W", "b"),
+        ("b", "W"),
+        ("W", "RW", "b"),
+        ("W", "b", "vb"),
+        ("vb",),
+        ("gamma", "beta", "mean", "var"),
+        ("kernel",),
+    ]
+)
+STATISTICS = ("mean", "var")
+COEFFICIENTS = st.sampled_from([0.0, 0.0, 1e-4, 0.02, 0.5])
+THRESHOLDS = st.sampled_from([1e-3, 0.1, 1.0, 7.5, 1e3])
+
+RATES = st.floats(1e-5, 2.0)
+COUNTS = st.integers(1, 40)
+
+
+def schedules(values: st.SearchStrategy[float] = RATES) -> st.SearchStrategy[Schedule]:
+    """Every schedule, by iteration and epoch; `values` draws what it starts from."""
+
+    def of(kind: str, **arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Schedule]:
+        types = st.sampled_from(["ITERATION", "EPOCH"])
+        return st.builds(Schedule, st.just(kind), st.fixed_dictionaries(arguments), types)
+
+    plain = st.one_of(
+        st.builds(Schedule, st.just("Fixed"), st.fixed_dictionaries({"value": values})),
+        of("Exponential", initial=values, gamma=st.floats(0.5, 1.0)),
+        of("Inverse", initial=values, gamma=st.floats(0, 2), power=st.floats(0, 3)),
+        of("Step", initial=values, decay_rate=st.floats(0.1, 1), step=st.floats(0.5, 30)),
+        of("Poly", initial=values, power=st.floats(0, 3), max_iter=COUNTS),
+        of("Sigmoid", initial=values, gamma=st.floats(-1, 1), step=COUNTS),
+        of("Cosine", initial=values, max_iter=COUNTS, final=values.map(lambda v: v / 10)),
+        of("Map", values=st.dictionaries(COUNTS, values).flatmap(_from_zero(values))),
+        _cycles(values),
+    )
+    ramp = st.fixed_dictionaries({"base": plain, "num_iter": COUNTS})
+    return plain | st.builds(Schedule, st.just("Ramp"), ramp)
+
+
+def _from_zero(values: st.SearchStrategy[float]) -> Any:
+    return lambda table: values.map(lambda first: {0: first, **table})
+
+
+@st.composite
+def _cycles(draw: st.DrawFn, values: st.SearchStrategy[float]) -> Schedule:
+    cycle_length = draw(st.integers(2, 30))
+    arguments = {
+        "initial": draw(values),
+        "max": draw(values),
+        "cycle_length": cycle_length,
+        "annealing_length": draw(st.integers(0, cycle_length - 2)),
+        "annealing_decay": draw(st.floats(0.5, 1.0)),
+    }
+    return Schedule("Cycle", arguments, draw(st.sampled_from(["ITERATION", "EPOCH"])))
+
+
+DECAYS = st.sampled_from([0.0, 0.5, 0.9, 0.95, 0.999, 1 - 1e-6])
+
+
+@st.composite
+def updaters(draw: st.DrawFn, name: str | None = None, scheduled: bool = True) -> UpdaterSpec:
+    """An updater with hyper-parameters from all over their ranges."""
+    if name is None:
+        name = draw(st.sampled_from(sorted(UPDATERS)))
+    rates: st.SearchStrategy[Any] = RATES | schedules() if scheduled else RATES
+    momenta: st.SearchStrategy[Any] = st.floats(0, 1)
+    if scheduled:
+        momenta |= schedules(st.floats(0, 1))
+    ranges: dict[str, st.SearchStrategy[Any]] = {
+        "learning_rate": rates,
+        "momentum": momenta,
+        "epsilon": st.sampled_from([1e-14, 1e-8, 1e-6, 1e-3]),
+    }
+    values = {arg: draw(ranges.get(arg, DECAYS)) for arg in HYPER_PARAMETERS[name]}
+    return UpdaterSpec(name, values)
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Policy:
+    """Every learning-rate policy of 0.8."""
+    kinds = ("Exponential", "Inverse", "Step", "TorchStep", "Poly", "Sigmoid", "Schedule")
+    kind = draw(st.sampled_from(kinds))
+    return Policy(
+        kind,
+        decay_rate=draw(st.floats(0.5, 1.0)),
+        power=draw(st.floats(0.0, 2.0)),
+        steps=draw(st.integers(1, 12).map(float)),
+        num_iterations=draw(st.integers(1, 30).map(float)),
+        schedule=draw(st.dictionaries(st.integers(0, 6), RATES, min_size=1)),
+    )
+
+
+@st.composite
+def network_specs(draw: st.DrawFn, on_nonfinite: str = "raise") -> NetworkSpec:
+    """Up to four layers of any kind, in either order, with everything that may apply to a slot."""
+    semantics = draw(st.sampled_from(["dl4j-1.0", "dl4j-0.8"]))
+    dl4j_0_8 = semantics == "dl4j-0.8"
+    # A few updaters to choose from, so that neighbours often share one and blocks have several
+    # slots.
+    choice = st.sampled_from(
+        draw(st.lists(updaters(scheduled=not dl4j_0_8), min_size=1, max_size=3))
+    )
+    global_threshold = draw(st.none() | THRESHOLDS)
+    layers: list[LayerSpec] = []
+    slots: list[SlotSpec] = []
+    for i in range(draw(st.integers(1, 4))):
+        in_global = global_threshold is not None and draw(st.booleans())
+        strategy = "None" if in_global else draw(st.sampled_from(sorted(STRATEGIES)))
+        layers.append(LayerSpec(str(i), strategy, draw(THRESHOLDS), in_global))
+        frozen = draw(st.integers(0, 5)) == 0
+        pretrain = draw(st.integers(0, 3)) == 0
+        policy = draw(st.none() | policies()) if dl4j_0_8 else None
+        momentum_schedule = draw(st.dictionaries(st.integers(0, 6), st.floats(0, 1), max_size=2))
+        layer_updater = draw(choice)
+        for param in draw(PARAMS):
+            updater = draw(st.just(layer_updater) | choice)
+            place: dict[str, Any] = {
+                "key": f"{i}_{param}",
+                "layer": str(i),
+                "param": param,
+                "size": draw(SIZES),
+                "frozen": frozen,
+                "pretrain": pretrain,
+            }
+            if param in STATISTICS:
+                slots.append(SlotSpec(**place, updater=UpdaterSpec("NoOp"), statistic=True))
+                continue
+            has_momentum = dl4j_0_8 and updater.name == "Nesterovs"
+            slots.append(
+                SlotSpec(
+                    **place,
+                    updater=updater,
+                    l1=draw(COEFFICIENTS),
+                    l2=draw(COEFFICIENTS),
+                    weight_decay=0.0 if dl4j_0_8 else draw(COEFFICIENTS),
+                    weight_decay_apply_lr=draw(st.booleans()),
+                    policy=policy if "learning_rate" in updater.values else None,
+                    momentum_schedule=momentum_schedule if has_momentum else {},
+                )
+            )
+    return NetworkSpec(
+        semantics=semantics,
+        layers=tuple(layers),
+        slots=tuple(slots),
+        mini_batch=draw(st.booleans()),
+        global_threshold=global_threshold,
+        on_nonfinite=on_nonfinite,
+    )
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Draws parameters, gradients and state of a network; the same for the same seed."""
+
+    spec: NetworkSpec
+    dtype: Any
+    seed: int
+    gradient_scale: float = 1.0
+    zeros: float = 0.0
+
+    def shape(self, slot: SlotSpec) -> tuple[tuple[int, ...], str]:
+        """A shape and memory order of the slot's size: the core sees none of it."""
+        for rows in (3, 2):
+            if slot.size % rows == 0 and slot.size > rows:
+                return (rows, slot.size // rows), "CF"[slot.size % 4 // 2]
+        return (slot.size,), "C"
+
+    def normal(self, slot: SlotSpec, *salt: int, scale: float = 1.0) -> Any:
+        rng = np.random.default_rng((self.seed, self.spec.slots.index(slot), *salt))
+        shape, order = self.shape(slot)
+        values = rng.standard_normal(shape) * scale
+        values[rng.random(shape) < self.zeros] = 0.0
+        return np.asarray(values, dtype=self.dtype, order=order)  # type: ignore[call-overload]
+
+    def params(self) -> Arrays:
+        return {slot.key: self.normal(slot, 0) for slot in self.spec.slots}
+
+    def gradients(self, step: int) -> Arrays:
+        """Of every slot that is not frozen."""
+        return {
+            slot.key: self.normal(slot, 1, step, scale=self.gradient_scale)
+            for slot in self.spec.slots
+            if not slot.frozen
+        }
+
+    def fill_state(self, state: Mapping[str, Mapping[str, Any]]) -> None:
+        """Plausible state, in place: first moments of either sign, second moments positive."""
+        for slot in self.spec.slots:
+            for i, (name, array) in enumerate(state[slot.key].items()):
+                drawn = self.normal(slot, 2, i, scale=self.gradient_scale)
+                signed = name == "m" or slot.updater.name == "Nesterovs"
+                array[...] = drawn if signed else np.square(drawn) + np.float32(1e-6)
+
+
+def numbers(spec: NetworkSpec, dtype: Any) -> st.SearchStrategy[Numbers]:
+    return st.builds(
+        Numbers,
+        st.just(spec),
+        st.just(dtype),
+        seed=st.integers(0, 2**32 - 1),
+        gradient_scale=st.sampled_from([1e-3, 1.0, 1e3]),
+        zeros=st.sampled_from([0.0, 0.0, 0.3, 1.0]),
+    )

@@ -1,0 +1,163 @@
+"""What `last_step` reports: norms before normalisation, factors, clipping, rates, ratios."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flatstep as fs
+
+GRADIENTS = {
+    "0_W": np.array([2.0, 0.0, 1.0]),
+    "0_b": np.array([2.0]),
+    "1_W": np.array([0.25, 0.0]),
+}
+NORMS = {"0": 3.0, "1": 0.25}
+PARAM_NORMS = {("0", "W"): np.sqrt(5.0), ("0", "b"): 2.0, ("1", "W"): 0.25}
+
+
+def last_step(strategy: str, monitor: bool = False, **settings: Any) -> Any:
+    batch_size = settings.pop("batch_size", 1)
+    config = fs.MultiLayerConfiguration(
+        updater=fs.Sgd(0.5),
+        gradient_normalization=strategy,
+        gradient_normalization_threshold=1.5,
+        **settings,
+    )
+    params = {key: np.full_like(g, 2.0) for key, g in GRADIENTS.items()}
+    updater = fs.MultiLayerUpdater(config, params, monitor=monitor)
+    assert updater.last_step is None
+    updater.step(GRADIENTS, batch_size=batch_size)
+    return updater.last_step
+
+
+@pytest.mark.parametrize("semantics", ["dl4j-1.0", "dl4j-0.8"])
+@pytest.mark.parametrize("strategy", ["ClipL2PerLayer", "RenormalizeL2PerLayer"])
+def test_per_layer(strategy: str, semantics: Any) -> None:
+    report = last_step(strategy, semantics=semantics)
+    assert (report.iteration, report.epoch, report.skipped) == (0, 0, False)
+    assert report.gradient_norm is None
+    for name, layer in report.layers.items():
+        norm = NORMS[name]
+        clips = strategy == "ClipL2PerLayer"
+        factor = (1.5 / norm if norm > 1.5 else 1.0) if clips else 1 / norm
+        assert layer.gradient_norm == pytest.approx(norm, rel=1e-15)
+        assert layer.factor == pytest.approx(factor, rel=1e-15)
+        assert layer.clipped is (clips and norm > 1.5)
+        assert layer.learning_rate == 0.5
+        assert layer.update_ratio is None
+        for param, slot in layer.params.items():
+            assert slot.factor == layer.factor
+            assert slot.clipped is layer.clipped
+            assert slot.learning_rate == 0.5
+            assert slot.gradient_norm == pytest.approx(PARAM_NORMS[name, param], rel=1e-15)
+
+
+@pytest.mark.parametrize("strategy", ["ClipL2PerParamType", "RenormalizeL2PerParamType"])
+def test_per_parameter(strategy: str) -> None:
+    report = last_step(strategy)
+    clips = strategy == "ClipL2PerParamType"
+    for (name, param), norm in PARAM_NORMS.items():
+        slot = report.layers[name].params[param]
+        factor = (1.5 / norm if norm > 1.5 else 1.0) if clips else 1 / norm
+        assert slot.gradient_norm == pytest.approx(norm, rel=1e-15)
+        assert slot.factor == pytest.approx(factor, rel=1e-15)
+        assert slot.clipped is (clips and norm > 1.5)
+    for name, layer in report.layers.items():
+        assert layer.gradient_norm == pytest.approx(NORMS[name], rel=1e-15)
+        assert layer.factor == min(slot.factor for slot in layer.params.values())
+        assert layer.clipped is any(slot.clipped for slot in layer.params.values())
+
+
+def test_global() -> None:
+    report = last_step("ClipL2Global")
+    norm = np.sqrt(9 + 0.0625)
+    assert report.gradient_norm == pytest.approx(norm, rel=1e-15)
+    for name, layer in report.layers.items():
+        assert layer.gradient_norm == pytest.approx(NORMS[name], rel=1e-15)
+        assert layer.factor == pytest.approx(1.5 / norm, rel=1e-15)
+        assert layer.clipped is True
+
+
+@pytest.mark.parametrize("strategy", ["None", "ClipElementWiseAbsoluteValue"])
+def test_strategies_without_a_norm(strategy: str) -> None:
+    for layer in last_step(strategy).layers.values():
+        assert layer.gradient_norm is None
+        assert layer.factor is None
+        assert layer.learning_rate == 0.5
+
+
+def test_norm_is_what_the_strategy_saw() -> None:
+    """Divided by the batch before it in 1.0, not in 0.8; without statistics' division."""
+    for semantics, scale in (("dl4j-1.0", 0.5), ("dl4j-0.8", 1.0)):
+        layers = last_step("ClipL2PerLayer", semantics=semantics, batch_size=2).layers
+        assert layers["0"].gradient_norm == pytest.approx(3.0 * scale, rel=1e-15)
+        assert layers["0"].clipped is (semantics == "dl4j-0.8")
+    statistics = fs.LayerConfiguration(params={"b": fs.ParamConfiguration(statistic=True)})
+    layers = last_step("ClipL2PerLayer", layers={"0": statistics}, batch_size=2).layers
+    assert layers["0"].gradient_norm == pytest.approx(np.sqrt(5 / 4 + 4), rel=1e-15)
+
+
+def test_monitor() -> None:
+    """‖update‖/‖parameter before the step‖, of layers and of parameters."""
+    report = last_step("None", monitor=True)
+    size = {"0": 4, "1": 2}
+    for name, layer in report.layers.items():
+        ratio = 0.5 * NORMS[name] / (2 * np.sqrt(size[name]))
+        assert layer.update_ratio == pytest.approx(ratio, rel=1e-15)
+    slot = report.layers["0"].params["b"]
+    assert slot.update_ratio == pytest.approx(0.5, rel=1e-15)
+
+
+def test_monitor_changes_nothing() -> None:
+    """The same bits with it and without."""
+    results = set()
+    for monitor in (False, True):
+        config = fs.MultiLayerConfiguration(updater=fs.Adam(0.1), l2=0.1)
+        params = {"0_W": np.linspace(-1, 1, 40_001), "1_W": np.ones(3)}
+        updater = fs.MultiLayerUpdater(config, params, monitor=monitor)
+        assert updater.monitor is monitor
+        for _ in range(2):
+            updater.step({"0_W": np.linspace(1, -3, 40_001), "1_W": np.ones(3)})
+        results.add((params["0_W"].tobytes(), updater.state_view.tobytes()))
+    assert len(results) == 1
+
+
+def test_frozen_layers_have_nothing_to_report() -> None:
+    report = last_step("ClipL2PerLayer", layers={"0": fs.LayerConfiguration(frozen=True)})
+    layer = report.layers["0"]
+    assert (layer.gradient_norm, layer.factor, layer.clipped, layer.learning_rate) == (
+        None, None, False, None,
+    )  # fmt: skip
+    assert report.layers["1"].gradient_norm == 0.25
+
+
+def test_rate_of_a_schedule_and_of_a_policy() -> None:
+    schedule = fs.MultiLayerConfiguration(updater=fs.Sgd(fs.StepSchedule(1.0, 0.5, 1)))
+    policy = fs.MultiLayerConfiguration(
+        updater=fs.Sgd(1.0),
+        semantics="dl4j-0.8",
+        learning_rate_policy=fs.LearningRatePolicy("Step", decay_rate=0.5, steps=2),
+    )
+    for config, rates in ((schedule, [1.0, 0.5, 0.25, 0.125]), (policy, [1.0, 1.0, 0.5, 0.25])):
+        updater = fs.MultiLayerUpdater(config, {"0_W": np.ones(2)})
+        seen = []
+        for _ in rates:
+            updater.step({"0_W": np.ones(2)})
+            seen.append(updater.last_step.layers["0"].learning_rate)
+        assert seen == rates
+
+
+def test_a_report_is_a_snapshot() -> None:
+    """It does not change with the next step."""
+    updater = fs.MultiLayerUpdater(
+        fs.MultiLayerConfiguration(gradient_normalization="ClipL2PerLayer"), {"0_W": np.ones(2)}
+    )
+    updater.step({"0_W": np.array([3.0, 4.0])})
+    first = updater.last_step
+    updater.step({"0_W": np.array([6.0, 8.0])})
+    assert first.layers["0"].gradient_norm == 5.0
+    assert updater.last_step.layers["0"].gradient_norm == 10.0
+    assert updater.last_step.iteration == 1
