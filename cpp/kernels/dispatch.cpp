@@ -17,24 +17,33 @@ struct Candidate {
 
 bool always() { return true; }
 
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(FLATSTEP_HAS_AVX512)
 bool has_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 }
+#endif
+#if defined(FLATSTEP_HAS_AVX2)
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 #endif
 
-/// The one list that orders the targets.
+/// The one list that orders the targets, best first; the build says which of them it has.
 constexpr Candidate candidates[] = {
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(FLATSTEP_HAS_AVX512)
     {{"avx512", &avx512::float_kernels, &avx512::double_kernels}, &has_avx512},
+#endif
+#if defined(FLATSTEP_HAS_AVX2)
     {{"avx2", &avx2::float_kernels, &avx2::double_kernels}, &has_avx2},
-    {{"sse2", &sse2::float_kernels, &sse2::double_kernels}, &always},
-#elif defined(__aarch64__) || defined(_M_ARM64)
+#endif
+#if defined(FLATSTEP_HAS_NEON)
     {{"neon", &neon::float_kernels, &neon::double_kernels}, &always},
 #endif
+#if defined(FLATSTEP_HAS_SSE2)
+    {{"sse2", &sse2::float_kernels, &sse2::double_kernels}, &always},
+#endif
+#if defined(FLATSTEP_HAS_EMULATED)
     {{"emulated", &emulated::float_kernels, &emulated::double_kernels}, &always},
+#endif
 };
 
 const Target& find_target(std::string_view name, const char* parameter) {

@@ -8,10 +8,12 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
+#include <exception>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -303,6 +305,8 @@ class PythonUpdater {
       error.restore();
     } catch (const py::builtin_exception& error) {
       error.set_error();
+    } catch (const std::exception& error) {
+      py::set_error(PyExc_RuntimeError, error.what());
     }
     return false;
   }

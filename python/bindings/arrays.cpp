@@ -1,0 +1,163 @@
+// NumPy arrays at the border: what is taken as it is, and what is refused by name.
+#include "arrays.hpp"
+
+#include <algorithm>
+
+namespace py = pybind11;
+
+namespace flatstep::python {
+namespace {
+
+constexpr int c_order = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_;
+constexpr int f_order = py::detail::npy_api::NPY_ARRAY_F_CONTIGUOUS_;
+constexpr int aligned = py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+constexpr int writable = py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+
+template <class T>
+constexpr const char* dtype_name = sizeof(T) == 4 ? "float32" : "float64";
+
+const py::detail::PyArray_Proxy* proxy(py::handle array) {
+  return py::detail::array_proxy(array.ptr());
+}
+
+std::string quoted(const std::string& key) { return '"' + key + '"'; }
+
+std::string dtype_of(py::handle array) { return std::string(py::str(array.attr("dtype"))); }
+
+std::string text(const std::vector<py::ssize_t>& shape) {
+  std::string list;
+  for (const auto extent : shape) list += (list.empty() ? "" : ", ") + std::to_string(extent);
+  if (shape.size() == 1) list += ',';
+  return '(' + list + ')';
+}
+
+std::vector<py::ssize_t> shape_of(py::handle array) {
+  const auto* p = proxy(array);
+  return {p->dimensions, p->dimensions + p->nd};
+}
+
+void require_array(py::handle object, const std::string& what) {
+  if (is_array(object)) return;
+  throw py::type_error(what + ": expected a NumPy array, got " +
+                       std::string(py::str(py::type::handle_of(object).attr("__name__"))) +
+                       "; flatstep.as_views wraps what shares its memory with NumPy");
+}
+
+template <class T>
+bool has_dtype(py::handle array) {
+  // The descriptor is nearly always NumPy's own for native float32 or float64.
+  PyObject* const descriptor = proxy(array)->descr;
+  static PyObject* const native = py::dtype::of<T>().release().ptr();
+  return descriptor == native ||
+         py::detail::npy_api::get().PyArray_EquivTypes_(descriptor, native);
+}
+
+std::string conversion(const char* dtype) { return std::string(".astype(np.") + dtype + ")"; }
+
+template <class T>
+void require_dtype(py::handle array, const std::string& what) {
+  if (has_dtype<T>(array)) return;
+  throw py::type_error(what + ": expected dtype " + dtype_name<T> + ", got " + dtype_of(array) +
+                       "; convert it with " + conversion(dtype_name<T>));
+}
+
+void require_memory(py::handle array, const std::string& what, bool written) {
+  const int flags = proxy(array)->flags;
+  if ((flags & (c_order | f_order)) == 0) {
+    throw py::value_error(what +
+                          ": expected a C- or F-contiguous array, got a strided one; make it "
+                          "contiguous with np.ascontiguousarray");
+  }
+  if ((flags & aligned) == 0) {
+    throw py::value_error(what + ": expected an aligned array, got one at an odd address; copy it "
+                                 "with np.array(…, copy=True)");
+  }
+  if (written && (flags & writable) == 0) {
+    throw py::value_error(what +
+                          ": expected a writable array, got a read-only one; copy it with "
+                          "np.array(…, copy=True)");
+  }
+}
+
+}  // namespace
+
+bool is_array(py::handle object) {
+  return py::detail::npy_api::get().PyArray_Check_(object.ptr());
+}
+
+bool is_float64(py::handle array, const std::string& key) {
+  require_array(array, "parameter " + quoted(key));
+  if (has_dtype<double>(array)) return true;
+  if (has_dtype<float>(array)) return false;
+  throw py::type_error("parameter " + quoted(key) + ": expected dtype float32 or float64, got " +
+                       dtype_of(array) + "; convert it with " + conversion("float32"));
+}
+
+template <class T>
+T* parameter_memory(py::handle array, const std::string& key) {
+  const std::string what = "parameter " + quoted(key);
+  require_array(array, what);
+  if (!has_dtype<T>(array)) {
+    throw py::type_error(what + ": expected dtype " + dtype_name<T> +
+                         ", that of the first parameter, got " + dtype_of(array) +
+                         "; convert it with " + conversion(dtype_name<T>) +
+                         " (one dtype per updater)");
+  }
+  require_memory(array, what, true);
+  return reinterpret_cast<T*>(proxy(array)->data);
+}
+
+ArrayForm form_of(py::handle array, std::string key) {
+  const int flags = proxy(array)->flags;
+  return {std::move(key), shape_of(array), (flags & c_order) != 0, (flags & f_order) != 0};
+}
+
+template <class T>
+T* gradient_memory(py::handle array, const ArrayForm& form, bool written) {
+  const bool is_numpy = is_array(array);
+  if (is_numpy) {
+    // The usual case, without a text or a temporary.
+    const auto* p = proxy(array);
+    const int order = (form.c_contiguous ? c_order : 0) | (form.f_contiguous ? f_order : 0);
+    const int needed = aligned | (written ? writable : 0);
+    if ((p->flags & order) == order && (p->flags & needed) == needed &&
+        static_cast<std::size_t>(p->nd) == form.shape.size() &&
+        std::equal(form.shape.begin(), form.shape.end(), p->dimensions) && has_dtype<T>(array)) {
+      return reinterpret_cast<T*>(p->data);
+    }
+  }
+  const std::string what = "gradient " + quoted(form.key);
+  require_array(array, what);
+  require_dtype<T>(array, what);
+  if (shape_of(array) != form.shape) {
+    throw py::value_error(what + ": expected shape " + text(form.shape) +
+                          ", that of the parameter, got " + text(shape_of(array)) +
+                          "; reshape or transpose it");
+  }
+  require_memory(array, what, written);
+  throw py::value_error(what + ": expected " + (form.c_contiguous ? "C" : "F") +
+                        "-contiguous memory, as the parameter has, got " +
+                        (form.c_contiguous ? "F" : "C") + "-contiguous; convert it with " +
+                        (form.c_contiguous ? "np.ascontiguousarray" : "np.asfortranarray"));
+}
+
+template <class T>
+py::array view(T* memory, const ArrayForm& form, py::handle owner) {
+  std::vector<py::ssize_t> strides(form.shape.size());
+  py::ssize_t stride = sizeof(T);
+  for (std::size_t k = 0; k < strides.size(); ++k) {
+    const std::size_t axis = form.c_contiguous ? strides.size() - 1 - k : k;
+    strides[axis] = stride;
+    stride *= form.shape[axis];
+  }
+  return py::array(py::dtype::of<T>(), form.shape, strides, memory, owner);
+}
+
+template float* parameter_memory<float>(py::handle, const std::string&);
+template double* parameter_memory<double>(py::handle, const std::string&);
+template float* gradient_memory<float>(py::handle, const ArrayForm&, bool);
+template double* gradient_memory<double>(py::handle, const ArrayForm&, bool);
+template py::array view<float>(float*, const ArrayForm&, py::handle);
+template py::array view<double>(double*, const ArrayForm&, py::handle);
+
+}  // namespace flatstep::python

@@ -1,0 +1,72 @@
+// Threads, instruction sets and build information of the module flatstep._core.
+#include "runtime.hpp"
+
+#include <flatstep/kernels/dispatch.hpp>
+#include <flatstep/threads.hpp>
+#include <flatstep/version.hpp>
+
+#include <string>
+#include <vector>
+
+namespace py = pybind11;
+
+namespace flatstep::python {
+namespace {
+
+std::vector<std::string> available_isas() {
+  std::vector<std::string> names;
+  for (const Target& target : targets()) names.emplace_back(target.name);
+  return names;
+}
+
+void set_num_threads(py::handle threads) {
+  const py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(threads.ptr()));
+  if (!index) {
+    PyErr_Clear();
+    throw py::type_error("num_threads: expected an integer >= 1, got " +
+                         std::string(py::str(py::type::handle_of(threads).attr("__name__"))));
+  }
+  const long value = PyLong_AsLong(index.ptr());
+  if (PyErr_Occurred() != nullptr) PyErr_Clear();
+  constexpr long most = 1024;
+  if (value < 1 || value > most) {
+    throw py::value_error("num_threads: expected an integer from 1 to " + std::to_string(most) +
+                          ", got " + std::string(py::str(index)));
+  }
+  ThreadPool::instance().set_num_threads(static_cast<unsigned>(value));
+}
+
+std::string compiler() {
+#if defined(__clang__)
+  return "clang " __clang_version__;
+#elif defined(__GNUC__)
+  return "gcc " __VERSION__;
+#else
+  return "unknown";
+#endif
+}
+
+}  // namespace
+
+void register_runtime(py::module_& module) {
+  active_target();  // an unknown FLATSTEP_ISA is an error at import
+  module.attr("__version__") = std::string(version);
+  module.attr("compiler") = compiler();
+  module.attr("chunk_size") = chunk_size;
+  module.def(
+      "available_isas", &available_isas,
+      "The instruction sets that this machine can run, best first.");
+  module.def(
+      "isa", [] { return std::string(active_target().name); },
+      "The instruction set in use.");
+  module.def(
+      "set_isa", [](const std::string& name) { set_target(name); }, py::arg("name"),
+      "Use that instruction set from the next step on.");
+  module.def(
+      "get_num_threads", [] { return ThreadPool::instance().num_threads(); },
+      "How many threads a large step uses.");
+  module.def("set_num_threads", &set_num_threads, py::arg("n"),
+             "Set how many threads a large step uses.");
+}
+
+}  // namespace flatstep::python

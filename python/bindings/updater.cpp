@@ -1,0 +1,586 @@
+// The class flatstep._core.Updater: the C++ updater of one dtype behind NumPy arrays.
+//
+// The path of a step is short on purpose: keys are matched by identity first, arrays are checked without
+// temporaries, and the interpreter's lock is released only for steps long enough to pay for it.
+// What is not a plain dict of arrays by key goes through flatstep.parameters.in_slot_order, in Python.
+#include "updater.hpp"
+
+#include "arrays.hpp"
+#include "configuration.hpp"
+
+#include <flatstep/multi_layer_updater.hpp>
+
+#include <pybind11/stl.h>
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace py = pybind11;
+
+namespace flatstep::python {
+namespace {
+
+/// A step of fewer elements keeps the interpreter's lock: giving it back costs more.
+constexpr std::size_t elements_to_release_lock = 1 << 16;
+
+[[noreturn]] void raise_key_error(const std::string& text) {
+  py::set_error(py::module_::import("flatstep.errors").attr("ParameterKeyError"), text.c_str());
+  throw py::error_already_set();
+}
+
+std::int64_t to_integer(py::handle value, const char* name, std::int64_t least) {
+  const py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(value.ptr()));
+  if (!index) {
+    PyErr_Clear();
+    throw py::type_error(std::string(name) + ": expected an integer >= " + std::to_string(least) +
+                         ", got " + std::string(py::repr(value)));
+  }
+  int overflow = 0;
+  const long long integer = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
+  if (overflow != 0 || integer < least) {
+    throw py::value_error(std::string(name) + ": expected an integer >= " +
+                          std::to_string(least) + ", got " + std::string(py::str(index)));
+  }
+  return integer;
+}
+
+/// Held by whoever is inside an updater: one thread at a time, and no callback comes back in.
+class Busy {
+ public:
+  explicit Busy(std::atomic<bool>& flag) : flag_(flag) {
+    if (flag_.exchange(true, std::memory_order_acquire)) {
+      throw std::runtime_error(
+          "this updater is in the middle of a step, in another thread or in a CustomUpdater; give "
+          "each thread an updater of its own (clone)");
+    }
+  }
+  ~Busy() { flag_.store(false, std::memory_order_release); }
+  Busy(const Busy&) = delete;
+  Busy& operator=(const Busy&) = delete;
+
+ private:
+  std::atomic<bool>& flag_;
+};
+
+struct SlotArguments {
+  std::vector<SlotName> names;
+  std::vector<py::object> arrays;
+};
+
+/// What Python calls; one implementation per dtype.
+class Core {
+ public:
+  Core() = default;
+  virtual ~Core() = default;
+  Core(const Core&) = delete;
+  Core& operator=(const Core&) = delete;
+
+  virtual py::object run(py::handle self, py::handle gradients, py::handle iteration,
+                         py::handle epoch, py::handle batch_size, bool applies) = 0;
+  virtual void bind(py::handle self, py::handle gradients) = 0;
+  virtual void accumulate(py::handle self, py::handle gradients) = 0;
+  virtual void discard_accumulated() = 0;
+  virtual bool has_accumulated() const = 0;
+  virtual py::object accumulated(py::handle self) = 0;
+  virtual py::array state_view(py::handle self) = 0;
+  virtual py::array state_array(py::handle self, std::size_t slot, std::size_t array) = 0;
+  virtual py::list state_names(std::size_t slot) const = 0;
+  virtual Counters& counters() = 0;
+  virtual const Layout& layout() const = 0;
+  virtual const NetworkSettings& settings() const = 0;
+  virtual std::vector<RateState> rates() const = 0;
+  virtual void set_rates(std::vector<RateState> rates) = 0;
+  virtual double learning_rate(std::size_t slot, std::int64_t iteration,
+                               std::int64_t epoch) const = 0;
+  virtual double momentum(std::size_t slot, std::int64_t iteration, std::int64_t epoch) const = 0;
+  virtual SlotReport report(std::size_t slot) const = 0;
+  virtual double group_norm(std::size_t slot) const = 0;
+  virtual const std::optional<StepReport>& last() const = 0;
+  virtual const std::vector<py::object>& arrays() const = 0;
+};
+
+template <class T>
+class TypedCore final : public Core {
+ public:
+  TypedCore(const NetworkConfiguration& configuration, SlotArguments slots, bool monitor)
+      : arrays_(std::move(slots.arrays)),
+        updater_(configuration, named_slots(slots.names), monitor) {
+    const std::size_t count = arrays_.size();
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::string& key = slots.names[i].key;
+      forms_.push_back(form_of(arrays_[i], key));
+      keys_.push_back(py::reinterpret_steal<py::object>(PyUnicode_InternFromString(key.c_str())));
+      frozen_.push_back(updater_.settings().slots[i].frozen);
+    }
+    gradients_.assign(count, nullptr);
+  }
+
+  py::object run(py::handle self, py::handle gradients, py::handle iteration, py::handle epoch,
+                 py::handle batch_size, bool applies) override {
+    StepOptions options;
+    if (!iteration.is_none()) options.iteration = to_integer(iteration, "iteration", 0);
+    if (!epoch.is_none()) options.epoch = to_integer(epoch, "epoch", 0);
+    options.batch_size = to_integer(batch_size, "batch_size", 1);
+    const Busy busy(busy_);
+    const bool from_sum = gradients.is_none() && summed_;
+    if (gradients.is_none()) {
+      use_kept_gradients(applies);
+    } else {
+      gather(self, gradients, !applies);
+    }
+    if (!applies) check_apart();
+
+    const StepReport report = run_unlocked(options, applies);
+    if (report.status == StepStatus::abandoned) throw py::error_already_set();
+    last_ = report;
+    if (report.status == StepStatus::nonfinite) raise_nonfinite();
+    if (from_sum) discard_accumulated();
+    return py::none();
+  }
+
+  void bind(py::handle self, py::handle gradients) override {
+    const Busy busy(busy_);
+    gather(self, gradients, false);
+    std::vector<py::object> kept = in_slot_order(self, gradients);
+    bound_ = gradients_;
+    bound_arrays_ = std::move(kept);
+  }
+
+  void accumulate(py::handle self, py::handle gradients) override {
+    const Busy busy(busy_);
+    gather(self, gradients, false);
+    const Layout& layout = updater_.layout();
+    if (sums_.empty()) {
+      sum_memory_.assign(layout.size, T{0});
+      for (const LayoutSlot& slot : layout.slots) {
+        sums_.push_back(sum_memory_.data() + slot.offset);
+      }
+    }
+    updater_.accumulate(sums_, gradients_);
+    summed_ = true;
+  }
+
+  void discard_accumulated() override {
+    std::fill(sum_memory_.begin(), sum_memory_.end(), T{0});
+    summed_ = false;
+  }
+  bool has_accumulated() const override { return summed_; }
+
+  py::object accumulated(py::handle self) override {
+    if (!summed_) return py::none();
+    py::dict sums;
+    for (std::size_t i = 0; i < keys_.size(); ++i) {
+      sums[keys_[i]] = view(sums_[i], forms_[i], self);
+    }
+    return sums;
+  }
+
+  py::array state_view(py::handle self) override {
+    const std::span<T> state = updater_.state_view();
+    return view(state.data(), {"", {static_cast<py::ssize_t>(state.size())}, true, true}, self);
+  }
+
+  py::array state_array(py::handle self, std::size_t slot, std::size_t array) override {
+    return view(updater_.state(slot, array).data(), forms_.at(slot), self);
+  }
+
+  py::list state_names(std::size_t slot) const override {
+    py::list names;
+    for (const std::string_view name : updater_.state_names(slot)) names.append(std::string(name));
+    return names;
+  }
+
+  Counters& counters() override { return updater_.counters(); }
+  const Layout& layout() const override { return updater_.layout(); }
+  const NetworkSettings& settings() const override { return updater_.settings(); }
+  std::vector<RateState> rates() const override { return updater_.rates(); }
+  void set_rates(std::vector<RateState> rates) override { updater_.set_rates(std::move(rates)); }
+  double learning_rate(std::size_t slot, std::int64_t iteration,
+                       std::int64_t epoch) const override {
+    return updater_.learning_rate(slot, iteration, epoch);
+  }
+  double momentum(std::size_t slot, std::int64_t iteration, std::int64_t epoch) const override {
+    return updater_.momentum(slot, iteration, epoch);
+  }
+  SlotReport report(std::size_t slot) const override { return updater_.report(slot); }
+  double group_norm(std::size_t slot) const override { return updater_.group_norm(slot); }
+  const std::optional<StepReport>& last() const override { return last_; }
+  const std::vector<py::object>& arrays() const override { return arrays_; }
+
+ private:
+  std::vector<NamedSlot<T>> named_slots(const std::vector<SlotName>& names) const {
+    std::vector<NamedSlot<T>> slots;
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      T* const memory = parameter_memory<T>(arrays_[i], names[i].key);
+      const ArrayForm form = form_of(arrays_[i], names[i].key);
+      slots.push_back({names[i],
+                       {memory, static_cast<std::size_t>(form.size())},
+                       {form.shape.begin(), form.shape.end()}});
+    }
+    return slots;
+  }
+
+  /// Fills gradients_ from whatever the caller gave.
+  void gather(py::handle self, py::handle gradients, bool written) {
+    if (PyDict_CheckExact(gradients.ptr()) && gather_dict(gradients.ptr(), written)) return;
+    const std::vector<py::object> arrays = in_slot_order(self, gradients);
+    for (std::size_t i = 0; i < arrays.size(); ++i) take(i, arrays[i], written);
+  }
+
+  /// A dict of arrays by key: no lookup where the keys are ours and in order. False where it is anything
+  /// else, or not complete.
+  bool gather_dict(PyObject* gradients, bool written) {
+    const std::size_t count = keys_.size();
+    std::size_t found = 0;
+    std::size_t i = 0;
+    Py_ssize_t position = 0;
+    PyObject* key = nullptr;
+    PyObject* value = nullptr;
+    for (; i < count && PyDict_Next(gradients, &position, &key, &value); ++i) {
+      if (key != keys_[i].ptr() || !is_array(value)) break;
+      take(i, value, written);
+      ++found;
+    }
+    for (; i < count; ++i) {
+      value = PyDict_GetItemWithError(gradients, keys_[i].ptr());
+      if (value == nullptr) {
+        if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+        if (!frozen_[i]) return false;
+        gradients_[i] = nullptr;
+        continue;
+      }
+      ++found;
+      if (value == Py_None && frozen_[i]) {
+        gradients_[i] = nullptr;
+      } else if (is_array(value)) {
+        take(i, value, written);
+      } else {
+        return false;
+      }
+    }
+    return found == static_cast<std::size_t>(PyDict_GET_SIZE(gradients));
+  }
+
+  void take(std::size_t i, py::handle value, bool written) {
+    gradients_[i] = value.is_none() ? nullptr : gradient_memory<T>(value, forms_[i], written);
+  }
+
+  /// Any accepted form of gradients as one object per slot; errors of keys come from there.
+  static std::vector<py::object> in_slot_order(py::handle self, py::handle gradients) {
+    return py::module_::import("flatstep.parameters")
+        .attr("in_slot_order")(self, gradients)
+        .cast<std::vector<py::object>>();
+  }
+
+  void use_kept_gradients(bool applies) {
+    if (summed_) {
+      if (!applies) {
+        throw py::value_error(
+            "gradients: update() writes the update into the gradients it is given; expected "
+            "gradients, got none (accumulated ones are for step())");
+      }
+      std::copy(sums_.begin(), sums_.end(), gradients_.begin());
+    } else if (!bound_.empty()) {
+      gradients_ = bound_;
+      if (!applies) {
+        for (std::size_t i = 0; i < bound_.size(); ++i) take(i, bound_arrays_[i], true);
+      }
+    } else {
+      throw py::value_error(
+          "gradients: expected gradients, got none, and none are bound or accumulated; pass them, "
+          "or call bind_gradients or accumulate first");
+    }
+  }
+
+  /// Updates are written: two slots must not share memory.
+  void check_apart() {
+    sorted_.clear();
+    const Layout& layout = updater_.layout();
+    for (std::size_t i = 0; i < gradients_.size(); ++i) {
+      if (gradients_[i] != nullptr && layout.slots[i].size > 0) {
+        sorted_.emplace_back(gradients_[i], i);
+      }
+    }
+    std::sort(sorted_.begin(), sorted_.end());
+    for (std::size_t k = 1; k < sorted_.size(); ++k) {
+      const auto& [before, i] = sorted_[k - 1];
+      if (sorted_[k].first < before + layout.slots[i].size) {
+        throw py::value_error("gradient \"" + forms_[sorted_[k].second].key + "\" and gradient \"" +
+                              forms_[i].key +
+                              "\" overlap in memory; update() writes into both: expected arrays of "
+                              "their own (np.copy)");
+      }
+    }
+  }
+
+  StepReport run_unlocked(const StepOptions& options, bool applies) {
+    const auto run = [&] {
+      return applies ? updater_.step(std::span<const T* const>(gradients_), options)
+                     : updater_.update(std::span<T* const>(gradients_), options);
+    };
+    if (updater_.layout().size < elements_to_release_lock) return run();
+    const py::gil_scoped_release unlocked;
+    return run();
+  }
+
+  [[noreturn]] void raise_nonfinite() const {
+    py::list keys;
+    std::string list;
+    for (std::size_t i = 0; i < keys_.size(); ++i) {
+      if (!updater_.report(i).nonfinite) continue;
+      keys.append(keys_[i]);
+      list += (list.empty() ? "\"" : ", \"") + forms_[i].key + '"';
+    }
+    const py::object type = py::module_::import("flatstep.errors").attr("NonFiniteGradientError");
+    const py::object error =
+        type("gradients: expected finite numbers, got NaN or infinity in " + list +
+                 "; nothing was changed. Lower the learning rate or the loss scale, or choose "
+                 "on_nonfinite=\"skip\" or \"propagate\"",
+             keys);
+    PyErr_SetObject(type.ptr(), error.ptr());
+    throw py::error_already_set();
+  }
+
+  std::vector<py::object> arrays_;
+  Updater<T> updater_;
+  std::vector<ArrayForm> forms_;
+  std::vector<py::object> keys_;
+  std::vector<bool> frozen_;
+  std::atomic<bool> busy_{false};
+  std::optional<StepReport> last_;
+
+  std::vector<T*> gradients_;  ///< of the step under way
+  std::vector<std::pair<const T*, std::size_t>> sorted_;
+  std::vector<T*> bound_;
+  std::vector<py::object> bound_arrays_;
+  std::vector<T> sum_memory_;
+  std::vector<T*> sums_;
+  bool summed_ = false;
+};
+
+std::unique_ptr<Core> make_core(py::handle configuration, const py::list& names,
+                                const py::list& arrays, bool monitor) {
+  const NetworkConfiguration network = to_network_configuration(configuration);
+  SlotArguments slots;
+  for (const py::handle name : names) {
+    const auto [key, layer, param] = name.cast<std::tuple<std::string, std::string, std::string>>();
+    slots.names.push_back({key, layer, param});
+  }
+  for (const py::handle array : arrays) slots.arrays.push_back(py::reinterpret_borrow<py::object>(array));
+  if (!slots.arrays.empty() && is_float64(slots.arrays[0], slots.names[0].key)) {
+    return std::make_unique<TypedCore<double>>(network, std::move(slots), monitor);
+  }
+  return std::make_unique<TypedCore<float>>(network, std::move(slots), monitor);
+}
+
+py::object value_or_none(double value) {
+  if (std::isnan(value)) return py::none();
+  return py::float_(value);
+}
+
+double none_or_value(py::handle value) { return value.is_none() ? no_value : value.cast<double>(); }
+
+bool is_global(const Core& core, std::size_t slot) {
+  return core.settings().layers[core.settings().slots[slot].layer].global;
+}
+
+/// (norm of the group, norm of the slot, factor, clipped, nonfinite, rate, ‖update‖, ‖parameter‖, whether
+/// the group is the network)
+py::tuple report_tuple(const Core& core, std::size_t slot) {
+  const SlotReport r = core.report(slot);
+  const bool normed = !std::isnan(r.factor);
+  const auto norm = [&](double value) -> py::object {
+    if (normed) return py::float_(value);
+    return py::none();
+  };
+  return py::make_tuple(norm(core.group_norm(slot)), norm(r.gradient_norm),
+                        value_or_none(r.factor), r.clipped, r.nonfinite,
+                        value_or_none(r.learning_rate), value_or_none(r.update_norm),
+                        value_or_none(r.parameter_norm), normed && is_global(core, slot));
+}
+
+/// (iteration, epoch, skipped) of the last step, None before the first.
+py::object last_tuple(const Core& core) {
+  if (!core.last()) return py::none();
+  return py::make_tuple(core.last()->iteration, core.last()->epoch,
+                        core.last()->status == StepStatus::skipped);
+}
+
+py::list layout_list(const Core& core) {
+  py::list slots;
+  for (std::size_t i = 0; i < core.layout().slots.size(); ++i) {
+    const LayoutSlot& slot = core.layout().slots[i];
+    const ArrayForm form = form_of(core.arrays()[i], slot.name.key);
+    slots.append(py::make_tuple(slot.name.key, slot.name.layer, slot.name.param, slot.offset,
+                                slot.size, py::tuple(py::cast(form.shape)),
+                                form.c_contiguous ? "C" : "F"));
+  }
+  return slots;
+}
+
+py::list block_list(const Core& core) {
+  py::list blocks;
+  for (const UpdaterBlock& block : core.layout().blocks) {
+    py::list keys;
+    for (std::size_t i = block.slot_begin; i < block.slot_end; ++i) {
+      keys.append(core.layout().slots[i].name.key);
+    }
+    const SlotSettings& settings = core.settings().slots[block.slot_begin];
+    blocks.append(py::make_tuple(std::string(settings.updater.kind->name), py::tuple(keys),
+                                 block.param_start, block.param_end, block.state_start,
+                                 block.state_end));
+  }
+  return blocks;
+}
+
+py::list rate_list(const Core& core) {
+  py::list rates;
+  for (const RateState& rate : core.rates()) {
+    rates.append(py::make_tuple(value_or_none(rate.learning_rate), value_or_none(rate.momentum)));
+  }
+  return rates;
+}
+
+void set_rate_list(Core& core, const py::list& list) {
+  std::vector<RateState> rates;
+  for (const py::handle item : list) {
+    const auto pair = item.cast<py::tuple>();
+    rates.push_back({none_or_value(pair[0]), none_or_value(pair[1])});
+  }
+  core.set_rates(std::move(rates));
+}
+
+}  // namespace
+
+void register_updater(py::module_& module) {
+  py::register_exception_translator([](std::exception_ptr pointer) {
+    try {
+      if (pointer) std::rethrow_exception(pointer);
+    } catch (const InvalidKey& error) {
+      raise_key_error(error.what());
+    }
+  });
+
+  module.def(
+      "parse_key",
+      [](const std::string& key, bool graph) {
+        const SlotName name =
+            parse_key(key, graph ? KeyStyle::computation_graph : KeyStyle::multi_layer);
+        if (!graph) check_layer_index(name);
+        return py::make_tuple(name.layer, name.param);
+      },
+      py::arg("key"), py::arg("graph"), "Split a key into layer and parameter type.");
+  module.def(
+      "check_layer_index",
+      [](const std::string& key, const std::string& layer, const std::string& param) {
+        check_layer_index({key, layer, param});
+      },
+      py::arg("key"), py::arg("layer"), py::arg("param"),
+      "Check that the layer of a MultiLayerUpdater's parameter is an integer.");
+
+  py::class_<Core>(module, "Updater", "What all updaters share; see MultiLayerUpdater.")
+      .def(py::init(&make_core), py::arg("configuration"), py::arg("names"), py::arg("arrays"),
+           py::arg("monitor"))
+      .def(
+          "step",
+          [](py::handle self, py::handle gradients, py::handle iteration, py::handle epoch,
+             py::handle batch_size) {
+            return self.cast<Core&>().run(self, gradients, iteration, epoch, batch_size, true);
+          },
+          py::arg("gradients") = py::none(), py::kw_only(), py::arg("iteration") = py::none(),
+          py::arg("epoch") = py::none(), py::arg("batch_size") = 1,
+          R"doc(Apply one step: ``params -= update``, in one fused pass.
+
+Args:
+    gradients: in any form that the parameters may have (a dict by key in any order, a nested mapping, a
+        sequence), each of its parameter's dtype, shape and memory order. A frozen layer's may be missing.
+        None: the accumulated gradients, else the bound ones.
+    iteration: default ``updater.iteration``, which is one more afterwards.
+    epoch: default ``updater.epoch``, which keeps what is given.
+    batch_size: what to divide by where ``mini_batch`` is set. Give it when the gradients are sums over
+        the batch; leave it at 1 when they are means.
+
+Written: parameters, state, counters. Left alone: the gradients.
+
+Raises:
+    NonFiniteGradientError: under ``on_nonfinite="raise"``; nothing has changed.
+    TypeError, ValueError, ParameterKeyError: bad input; nothing has changed.)doc")
+      .def(
+          "update",
+          [](py::handle self, py::handle gradients, py::handle iteration, py::handle epoch,
+             py::handle batch_size) {
+            return self.cast<Core&>().run(self, gradients, iteration, epoch, batch_size, false);
+          },
+          py::arg("gradients") = py::none(), py::kw_only(), py::arg("iteration") = py::none(),
+          py::arg("epoch") = py::none(), py::arg("batch_size") = 1,
+          R"doc(Turn the gradients into updates, in place, as DL4J does; subtract them yourself.
+
+Arguments and errors as for ``step``. Written: the gradients (0 for frozen layers), state, counters.
+Left alone: the parameters.)doc")
+      .def(
+          "bind_gradients",
+          [](py::handle self, py::handle gradients) { self.cast<Core&>().bind(self, gradients); },
+          py::arg("gradients"),
+          R"doc(Keep these gradient arrays for every ``step()`` without arguments: no lookup per call.
+
+The arrays stay the caller's: write each new gradient into them.)doc")
+      .def(
+          "accumulate",
+          [](py::handle self, py::handle gradients) {
+            self.cast<Core&>().accumulate(self, gradients);
+          },
+          py::arg("gradients"),
+          R"doc(Add the gradients to a buffer that the next ``step()`` without arguments uses and clears.)doc")
+      .def("discard_accumulated", &Core::discard_accumulated,
+           "Forget what ``accumulate`` has added up.")
+      .def_property_readonly(
+          "accumulated", [](py::handle self) { return self.cast<Core&>().accumulated(self); },
+          "The accumulated gradients by key, as live views; None where there are none.")
+      .def_property(
+          "iteration", [](Core& core) { return core.counters().iteration; },
+          [](Core& core, py::handle value) {
+            core.counters().iteration = to_integer(value, "iteration", 0);
+          },
+          "The iteration that the next step is, from 0.")
+      .def_property(
+          "epoch", [](Core& core) { return core.counters().epoch; },
+          [](Core& core, py::handle value) {
+            core.counters().epoch = to_integer(value, "epoch", 0);
+          },
+          "The epoch, for schedules of type EPOCH; yours to advance.")
+      .def_property(
+          "skipped_steps", [](Core& core) { return core.counters().skipped_steps; },
+          [](Core& core, py::handle value) {
+            core.counters().skipped_steps =
+                static_cast<std::uint64_t>(to_integer(value, "skipped_steps", 0));
+          },
+          "How many steps ``on_nonfinite=\"skip\"`` has refused.")
+      .def_property_readonly(
+          "state_view", [](py::handle self) { return self.cast<Core&>().state_view(self); },
+          "The flat updater state: one live array, in DL4J's order.")
+      .def("_state_array",
+           [](py::handle self, std::size_t slot, std::size_t array) {
+             return self.cast<Core&>().state_array(self, slot, array);
+           })
+      .def("_state_names", &Core::state_names)
+      .def("_layout", &layout_list)
+      .def("_updater_blocks", &block_list)
+      .def("_rates", &rate_list)
+      .def("_set_rates", &set_rate_list)
+      .def("_learning_rate",
+           [](const Core& core, std::size_t slot, std::int64_t iteration, std::int64_t epoch) {
+             return value_or_none(core.learning_rate(slot, iteration, epoch));
+           })
+      .def("_momentum",
+           [](const Core& core, std::size_t slot, std::int64_t iteration, std::int64_t epoch) {
+             return value_or_none(core.momentum(slot, iteration, epoch));
+           })
+      .def("_last", &last_tuple)
+      .def("_report", &report_tuple);
+}
+
+}  // namespace flatstep::python

@@ -1,0 +1,73 @@
+"""flatstep: the step between a gradient and the next parameters, as Deeplearning4j takes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ._core import (
+    __version__,
+    available_isas,
+    get_num_threads,
+    isa,
+    set_isa,
+    set_num_threads,
+)
+from .configuration import LayerConfiguration, MultiLayerConfiguration, ParamConfiguration
+from .dl4j import DL4JModel, DL4JModelError, load_dl4j, save_dl4j
+from .errors import NonFiniteGradientError, ParameterKeyError
+from .history import HistoryListener
+from .history_plot import plot_history
+from .last_step import LastStep, LayerStep, ParamStep
+from .learning_rate_policy import LearningRatePolicy
+from .listeners import CSVWriter, JSONLWriter, Listener, ProgressListener
+from .multi_layer_updater import (
+    ComputationGraphUpdater,
+    LayerUpdater,
+    MultiLayerUpdater,
+    Slot,
+    UpdaterBlock,
+    aggregate,
+    create_updater,
+)
+from .normalization import GradientNormalization
+from .parameters import flatten
+from .schedules import (
+    CosineSchedule,
+    CycleSchedule,
+    ExponentialSchedule,
+    FixedSchedule,
+    InverseSchedule,
+    MapSchedule,
+    PolySchedule,
+    RampSchedule,
+    Schedule,
+    SigmoidSchedule,
+    StepSchedule,
+)
+from .solver import StochasticGradientDescent
+from .updaters import (
+    AdaBelief,
+    AdaDelta,
+    AdaGrad,
+    Adam,
+    AdaMax,
+    AdamW,
+    AMSGrad,
+    CustomUpdater,
+    Nadam,
+    Nesterovs,
+    NoOp,
+    RmsProp,
+    Sgd,
+    Updater,
+)
+
+
+def get_include() -> str:
+    """The directory of the C++ headers: ``#include <flatstep/flatstep.hpp>``."""
+    return str(Path(__file__).parent / "include")
+
+
+def get_cmake_dir() -> str:
+    """The directory of the CMake package, for ``find_package(flatstep)``."""
+    return str(Path(__file__).parent / "cmake")

@@ -1,0 +1,125 @@
+"""What an updater's last step saw: norms, factors, rates and ratios, per layer and parameter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .multi_layer_updater import NetworkUpdater
+
+__all__ = ["LastStep", "LayerStep", "ParamStep"]
+
+
+@dataclass(frozen=True, slots=True)
+class ParamStep:
+    """What the last step saw of one parameter. None where there is nothing to say.
+
+    Attributes:
+        gradient_norm: ‖g‖ before normalisation, where the strategy has a norm (divided by the
+            batch already, under dl4j-1.0).
+        factor: what normalisation multiplied the gradient by.
+        clipped: whether a clipping strategy did.
+        learning_rate: the rate that the step used.
+        update_ratio: ‖update‖/‖parameter‖, with ``monitor=True``.
+    """
+
+    gradient_norm: float | None
+    factor: float | None
+    clipped: bool
+    learning_rate: float | None
+    update_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LayerStep:
+    """What the last step saw of one layer; attributes as of `ParamStep`.
+
+    ``gradient_norm`` is that of the whole layer. Where a strategy works per parameter, ``factor``
+    is the smallest of the layer's; ``learning_rate`` is that of the first parameter with one.
+    """
+
+    gradient_norm: float | None
+    factor: float | None
+    clipped: bool
+    learning_rate: float | None
+    update_ratio: float | None
+    params: Mapping[str, ParamStep]
+
+
+@dataclass(frozen=True, slots=True)
+class LastStep:
+    """What the last step saw.
+
+    Attributes:
+        iteration, epoch: those of the step.
+        skipped: whether ``on_nonfinite="skip"`` refused it.
+        nonfinite: the keys of the gradients that were not finite, if it was refused.
+        gradient_norm: the norm of the whole network's gradient, under ClipL2Global.
+        layers: per layer name.
+    """
+
+    iteration: int
+    epoch: int
+    skipped: bool
+    nonfinite: tuple[str, ...]
+    gradient_norm: float | None
+    layers: Mapping[str, LayerStep]
+
+
+def last_step(updater: NetworkUpdater) -> LastStep | None:
+    """Collect the native reports of all slots."""
+    summary = updater._last()
+    if summary is None:
+        return None
+    iteration, epoch, skipped = summary
+    layers: dict[str, dict[str, tuple[ParamStep, float | None, float | None]]] = {}
+    network_norm = None
+    nonfinite = []
+    for place, slot in enumerate(updater.layout):
+        group, norm, factor, clipped, bad, rate, update, parameter, in_network = updater._report(
+            place
+        )
+        if bad:
+            nonfinite.append(slot.key)
+        if in_network:
+            network_norm = group
+        step = ParamStep(norm, factor, clipped, rate, _ratio(update, parameter))
+        layers.setdefault(slot.layer, {})[slot.param] = (step, update, parameter)
+    return LastStep(
+        iteration,
+        epoch,
+        skipped,
+        tuple(nonfinite),
+        network_norm,
+        {name: _layer_step(params) for name, params in layers.items()},
+    )
+
+
+def _ratio(update: float | None, parameter: float | None) -> float | None:
+    if update is None or parameter is None:
+        return None
+    if parameter == 0:
+        return math.inf if update > 0 else 0.0
+    return update / parameter
+
+
+def _layer_step(
+    params: Mapping[str, tuple[ParamStep, float | None, float | None]],
+) -> LayerStep:
+    steps = {param: step for param, (step, _, _) in params.items()}
+    norms = [step.gradient_norm for step in steps.values() if step.gradient_norm is not None]
+    factors = [step.factor for step in steps.values() if step.factor is not None]
+    rates = [step.learning_rate for step in steps.values() if step.learning_rate is not None]
+    updates = [update for _, update, _ in params.values() if update is not None]
+    parameters = [parameter for _, _, parameter in params.values() if parameter is not None]
+    return LayerStep(
+        gradient_norm=math.hypot(*norms) if norms else None,
+        factor=min(factors) if factors else None,
+        clipped=any(step.clipped for step in steps.values()),
+        learning_rate=rates[0] if rates else None,
+        update_ratio=_ratio(math.hypot(*updates), math.hypot(*parameters)) if updates else None,
+        params=steps,
+    )

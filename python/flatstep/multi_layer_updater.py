@@ -1,0 +1,534 @@
+"""The updaters: of a network, of a graph, of one layer. The steps themselves are native."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+from .configuration import MultiLayerConfiguration
+from .errors import ParameterKeyError
+from .last_step import LastStep, last_step
+from .parameters import Arrays, KeyStyle, NamedParameter, named_parameters
+
+__all__ = [
+    "ComputationGraphUpdater",
+    "LayerUpdater",
+    "MultiLayerUpdater",
+    "NetworkUpdater",
+    "Slot",
+    "UpdaterBlock",
+    "aggregate",
+    "create_updater",
+]
+
+_STATE_DICT_VERSION = 1
+_U = TypeVar("_U", bound="NetworkUpdater")
+
+
+class Slot(NamedTuple):
+    """One parameter's range in the flat vector."""
+
+    key: str
+    layer: str
+    param: str
+    offset: int
+    size: int
+    shape: tuple[int, ...]
+    order: Literal["C", "F"]
+
+
+class UpdaterBlock(NamedTuple):
+    """A run of neighbouring slots with equal updaters: what orders the state view.
+
+    Under dl4j-0.8 every slot is a block of its own.
+    """
+
+    updater: str
+    keys: tuple[str, ...]
+    param_start: int
+    param_end: int
+    state_start: int
+    state_end: int
+
+
+class NetworkUpdater(_core.Updater):
+    """What `MultiLayerUpdater`, `ComputationGraphUpdater` and `LayerUpdater` share."""
+
+    key_style: ClassVar[KeyStyle]
+
+    def __init__(
+        self,
+        configuration: MultiLayerConfiguration,
+        params: Arrays,
+        *,
+        monitor: bool = False,
+    ) -> None:
+        if not isinstance(configuration, MultiLayerConfiguration):
+            raise TypeError(
+                "configuration: expected a MultiLayerConfiguration, got "
+                f"{type(configuration).__name__}"
+            )
+        named = (
+            list(params)
+            if isinstance(params, _Named)
+            else named_parameters(params, self.key_style)
+        )
+        super().__init__(
+            configuration,
+            [(p.key, p.layer, p.param) for p in named],
+            [p.array for p in named],
+            bool(monitor),
+        )
+        self._configuration = configuration
+        self._named = _Named(named)
+        self._monitor = bool(monitor)
+        self._slots = tuple(Slot(*slot) for slot in self._layout())
+        self._places = {slot.key: place for place, slot in enumerate(self._slots)}
+        self._initial_rates = self._rates()
+
+    # ------------------------------------------------------------------------------- what it is
+
+    @property
+    def configuration(self) -> MultiLayerConfiguration:
+        """The configuration that it was made with."""
+        return self._configuration
+
+    @property
+    def parameters(self) -> dict[str, NDArray[Any]]:
+        """The parameter arrays by key: the caller's own."""
+        return {p.key: p.array for p in self._named}
+
+    @property
+    def layout(self) -> tuple[Slot, ...]:
+        """The slots, in order."""
+        return self._slots
+
+    @property
+    def updater_blocks(self) -> tuple[UpdaterBlock, ...]:
+        """The blocks that order the state view."""
+        return tuple(UpdaterBlock(*block) for block in self._updater_blocks())
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64: that of parameters, gradients and state."""
+        dtype: np.dtype[Any] = self._named[0].array.dtype
+        return dtype
+
+    @property
+    def monitor(self) -> bool:
+        """Whether each step also measures ‖update‖/‖parameter‖."""
+        return self._monitor
+
+    def is_frozen(self, layer: str) -> bool:
+        """Whether that layer is frozen: its gradients may be missing."""
+        found = self._configuration.layers.get(layer)
+        return found is not None and found.frozen
+
+    @property
+    def last_step(self) -> LastStep | None:
+        """What the last step saw: norms, factors, rates; None before the first."""
+        return last_step(self)
+
+    def __repr__(self) -> str:
+        size = sum(slot.size for slot in self._slots)
+        return (
+            f"<{type(self).__name__}: {len(self._slots)} parameters, {size} elements, "
+            f"{self.dtype}, iteration {self.iteration}>"
+        )
+
+    # ------------------------------------------------------------------------------------ state
+
+    def _place(self, key: str) -> int:
+        try:
+            return self._places[key]
+        except KeyError:
+            keys = ", ".join(f'"{slot.key}"' for slot in self._slots[:12])
+            raise ParameterKeyError(f'unknown key "{key}"; expected one of {keys}') from None
+
+    def state(self, key: str) -> dict[str, NDArray[Any]]:
+        """The state arrays of one parameter by name: live views in its shape and order.
+
+        Example:
+            >>> import numpy as np, flatstep as fs
+            >>> updater = fs.MultiLayerUpdater(
+            ...     fs.MultiLayerConfiguration(updater=fs.Adam(1e-3)), {"0_W": np.ones((2, 3))}
+            ... )
+            >>> sorted(updater.state("0_W"))
+            ['m', 'v']
+        """
+        place = self._place(key)
+        return {
+            name: self._state_array(place, array)
+            for array, name in enumerate(self._state_names(place))
+        }
+
+    def learning_rate(
+        self, key: str, iteration: int | None = None, epoch: int | None = None
+    ) -> float | None:
+        """The rate of one parameter: a schedule's at that iteration and epoch (default: now), or
+        what a policy or `set_learning_rate` last left. None where its updater has none."""
+        return self._learning_rate(
+            self._place(key),
+            self.iteration if iteration is None else iteration,
+            self.epoch if epoch is None else epoch,
+        )
+
+    def momentum(
+        self, key: str, iteration: int | None = None, epoch: int | None = None
+    ) -> float | None:
+        """The momentum of one parameter, likewise; None where its updater has none."""
+        return self._momentum(
+            self._place(key),
+            self.iteration if iteration is None else iteration,
+            self.epoch if epoch is None else epoch,
+        )
+
+    def set_learning_rate(
+        self, value: float, layer: str | int | None = None, param: str | None = None
+    ) -> None:
+        """Set the learning rate by hand, as plateau rules do: from now on it is state.
+
+        It takes the place of a number or schedule; a policy goes on from it.
+
+        Args:
+            value: a finite number ≥ 0.
+            layer, param: which; default all that have a rate.
+
+        Raises:
+            ValueError: a bad value, or no such parameter with a learning rate.
+        """
+        rate = float(value)
+        if not (math.isfinite(rate) and rate >= 0):
+            raise ValueError(f"learning_rate: expected a finite number >= 0, got {value!r}")
+        chosen = [
+            place
+            for place, slot in enumerate(self._slots)
+            if (layer is None or slot.layer == str(layer))
+            and (param is None or slot.param == param)
+        ]
+        if not chosen:
+            raise ParameterKeyError(
+                f"set_learning_rate: no parameter with layer={layer!r}, param={param!r}; expected "
+                f"one of {', '.join(slot.key for slot in self._slots[:12])}"
+            )
+        rates = list(self._rates())
+        changed = False
+        for place in chosen:
+            if self._learning_rate(place, 0, 0) is not None:
+                rates[place] = (rate, rates[place][1])
+                changed = True
+        if not changed:
+            raise ValueError(
+                "set_learning_rate: expected a parameter whose updater has a learning rate; "
+                f"those of layer={layer!r}, param={param!r} have none"
+            )
+        self._set_rates(rates)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a step may change but the parameters, by name; arrays are copies.
+
+        Keys: ``version``, ``dtype``, ``iteration``, ``epoch``, ``skipped_steps``, ``state``
+        (``{key: {name: array}}``), and ``learning_rate`` and ``momentum`` of the slots where they
+        are state (policies, momentum schedules, `set_learning_rate`).
+        """
+        rates = dict(zip(self._places, self._rates(), strict=True))
+        return {
+            "version": _STATE_DICT_VERSION,
+            "dtype": str(self.dtype),
+            "iteration": self.iteration,
+            "epoch": self.epoch,
+            "skipped_steps": self.skipped_steps,
+            "state": {
+                key: {name: array.copy(order="K") for name, array in arrays.items()}
+                for key in self._places
+                if (arrays := self.state(key))
+            },
+            "learning_rate": {key: rate for key, (rate, _) in rates.items() if rate is not None},
+            "momentum": {
+                key: momentum for key, (_, momentum) in rates.items() if momentum is not None
+            },
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> list[str]:
+        """Take over what `state_dict` gave: bit for bit, all of it or nothing.
+
+        Args:
+            state_dict: of an updater with the same parameters, dtype and updaters.
+            strict: whether a missing or unknown name is an error; otherwise it is left out.
+
+        Returns:
+            What was left out (with ``strict=False``): names such as ``"0_W/m"``.
+
+        Raises:
+            ParameterKeyError: a missing or unknown name, with ``strict``.
+            ValueError, TypeError: another version, dtype or shape.
+        """
+        version = state_dict.get("version")
+        if version != _STATE_DICT_VERSION:
+            raise ValueError(
+                f"state_dict: expected version {_STATE_DICT_VERSION}, got {version!r}"
+            )
+        if state_dict.get("dtype") != str(self.dtype):
+            raise ValueError(
+                f"state_dict: expected dtype {self.dtype}, got {state_dict.get('dtype')}; make "
+                "the updater with parameters of that dtype"
+            )
+        left_out: list[str] = []
+        pairs = self._matching_state(state_dict.get("state", {}), left_out)
+        rates = self._matching_rates(state_dict, left_out)
+        if left_out and strict:
+            raise ParameterKeyError(
+                f"state_dict: missing or unknown: {', '.join(left_out)}; expected the state of the "
+                "same parameters and updaters (strict=False leaves these out)"
+            )
+        counters = [int(state_dict[name]) for name in ("iteration", "epoch", "skipped_steps")]
+        if min(counters) < 0:
+            raise ValueError(f"state_dict: expected counters >= 0, got {counters}")
+        for target, source in pairs:
+            target[...] = source
+        self._set_rates(rates)
+        self.iteration, self.epoch, self.skipped_steps = counters
+        return left_out
+
+    def _matching_state(
+        self, given: Mapping[str, Mapping[str, Any]], left_out: list[str]
+    ) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+        pairs = []
+        for key in self._places:
+            arrays = given.get(key, {})
+            for name, target in self.state(key).items():
+                source = arrays.get(name)
+                if source is None:
+                    left_out.append(f"{key}/{name}")
+                    continue
+                source = np.asarray(source)
+                if source.shape != target.shape or source.dtype != target.dtype:
+                    raise ValueError(
+                        f'state_dict: "{key}/{name}": expected {target.dtype} of shape '
+                        f"{target.shape}, got {source.dtype} of shape {source.shape}"
+                    )
+                pairs.append((target, source))
+        for key, arrays in given.items():
+            known = self.state(key) if key in self._places else {}
+            left_out.extend(f"{key}/{name}" for name in arrays if name not in known)
+        return pairs
+
+    def _matching_rates(
+        self, state_dict: Mapping[str, Any], left_out: list[str]
+    ) -> list[tuple[float | None, float | None]]:
+        learning_rates = state_dict.get("learning_rate", {})
+        momenta = state_dict.get("momentum", {})
+        for name, given in (("learning_rate", learning_rates), ("momentum", momenta)):
+            left_out.extend(f"{key}/{name}" for key in given if key not in self._places)
+        rates: list[tuple[float | None, float | None]] = []
+        for key, (learning_rate, momentum) in zip(
+            self._places, self._initial_rates, strict=True
+        ):
+            rates.append((learning_rates.get(key, learning_rate), momenta.get(key, momentum)))
+        return rates
+
+    # ------------------------------------------------------------------------- copies and equality
+
+    def clone(self: _U, params: Arrays | None = None) -> _U:
+        """An updater with the same configuration and a state of its own.
+
+        Args:
+            params: the arrays that it updates; None: the same as this one's.
+        """
+        twin = type(self)(
+            self._configuration,
+            self._named if params is None else params,
+            monitor=self._monitor,
+        )
+        if twin._slots != self._slots:
+            raise ValueError(
+                "params: expected arrays with the keys, shapes and orders of this updater's"
+            )
+        twin.load_state_dict(self.state_dict())
+        accumulated = self.accumulated
+        if accumulated is not None:
+            twin.accumulate(accumulated)
+        return twin
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, NetworkUpdater):
+            return NotImplemented
+        return (
+            type(self) is type(other)
+            and self._configuration == other._configuration
+            and self._slots == other._slots
+            and self.dtype == other.dtype
+            and (self.iteration, self.epoch, self.skipped_steps)
+            == (other.iteration, other.epoch, other.skipped_steps)
+            and self._rates() == other._rates()
+            and self.state_view.tobytes() == other.state_view.tobytes()
+        )
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._configuration, self._slots))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        accumulated = self.accumulated
+        return _restore, (
+            type(self),
+            self._configuration,
+            list(self._named),
+            self._monitor,
+            self.state_dict(),
+            None if accumulated is None else {k: a.copy(order="K") for k, a in accumulated.items()},
+        )
+
+
+class _Named(tuple[NamedParameter, ...]):
+    """Parameters whose names are settled."""
+
+    __slots__ = ()
+
+
+def _restore(
+    cls: type[_U],
+    configuration: MultiLayerConfiguration,
+    named: list[NamedParameter],
+    monitor: bool,
+    state_dict: dict[str, Any],
+    accumulated: dict[str, NDArray[Any]] | None,
+) -> _U:
+    updater = cls(configuration, _Named(named), monitor=monitor)
+    updater.load_state_dict(state_dict)
+    if accumulated is not None:
+        updater.accumulate(accumulated)
+    return updater
+
+
+class MultiLayerUpdater(NetworkUpdater):
+    r"""The updater of a network of numbered layers: DL4J's MultiLayerUpdater.
+
+    Args:
+        configuration: what to do.
+        params: the parameters: ``{"0_W": a, "0_b": b}`` (split at the first ``_``; the layer is an
+            integer), ``{0: {"W": a}}``, ``[{"W": a}, …]`` or ``[[a, b], …]`` (named by position:
+            "0_0", "0_1"). NumPy arrays of one dtype, float32 or float64, C- or F-contiguous and
+            writable. They stay the caller's and are updated in place; a layer's are neighbours.
+        monitor: also measure ‖update‖/‖parameter‖ in each step, for `last_step`.
+
+    Raises:
+        ParameterKeyError, TypeError, ValueError: naming the parameter, what was expected and what
+            to do.
+
+    Example:
+        >>> import numpy as np, flatstep as fs
+        >>> W, b = np.ones((4, 3), np.float32), np.zeros(3, np.float32)
+        >>> config = fs.MultiLayerConfiguration(
+        ...     updater=fs.Sgd(0.5), gradient_normalization="ClipL2PerLayer"
+        ... )
+        >>> updater = fs.MultiLayerUpdater(config, {"0_W": W, "0_b": b})
+        >>> updater.step({"0_W": np.zeros_like(W), "0_b": np.array([3, 0, 4], np.float32)})
+        >>> b
+        array([-0.3,  0. , -0.4], dtype=float32)
+        >>> updater.last_step.layers["0"].gradient_norm
+        5.0
+    """
+
+    key_style: ClassVar[KeyStyle] = KeyStyle.MULTI_LAYER
+
+
+class ComputationGraphUpdater(NetworkUpdater):
+    """The updater of a graph: layers have names, and the mapping's order is the topological one.
+
+    Arguments as of `MultiLayerUpdater`; flat keys split at the last ``_``, and nested mappings
+    ``{"fc1": {"kernel": a, "bias": b}}`` may have any names.
+
+    Example:
+        >>> import numpy as np, flatstep as fs
+        >>> params = {"fc1": {"kernel": np.ones((2, 2)), "bias": np.zeros(2)}}
+        >>> updater = fs.ComputationGraphUpdater(fs.MultiLayerConfiguration(), params)
+        >>> [slot.key for slot in updater.layout]
+        ['fc1_kernel', 'fc1_bias']
+    """
+
+    key_style: ClassVar[KeyStyle] = KeyStyle.COMPUTATION_GRAPH
+
+
+class LayerUpdater(NetworkUpdater):
+    """The updater of one layer, whose name is "0": keys are parameter types, ``{"W": a, "b": b}``.
+
+    Arguments as of `MultiLayerUpdater`.
+    """
+
+    key_style: ClassVar[KeyStyle] = KeyStyle.LAYER
+
+
+def create_updater(
+    configuration: MultiLayerConfiguration, params: Arrays, *, monitor: bool = False
+) -> MultiLayerUpdater | ComputationGraphUpdater | LayerUpdater:
+    """The updater that fits the parameters, as DL4J's UpdaterCreator picks it.
+
+    Numbered layers (and sequences): a `MultiLayerUpdater`. Keys without any layer: a
+    `LayerUpdater`. Named layers: a `ComputationGraphUpdater`.
+    """
+    return _class_for(params)(configuration, params, monitor=monitor)
+
+
+def _class_for(
+    params: Arrays,
+) -> type[MultiLayerUpdater] | type[ComputationGraphUpdater] | type[LayerUpdater]:
+    if not isinstance(params, Mapping):
+        return MultiLayerUpdater
+    nested = any(isinstance(value, (Mapping, list, tuple)) for value in params.values())
+    keys = [str(key) for key in params]
+    if not nested and keys and not any("_" in key for key in keys):
+        return LayerUpdater
+    layers = keys if nested else [key.partition("_")[0] for key in keys]
+    if all(layer.isascii() and layer.isdigit() for layer in layers):
+        return MultiLayerUpdater
+    return ComputationGraphUpdater
+
+
+def aggregate(updaters: Iterable[_U]) -> _U:
+    """The mean of several updaters' states: how parameter-averaging workers combine.
+
+    Args:
+        updaters: of equal configuration, layout and iteration.
+
+    Returns:
+        A clone of the first, on its parameter arrays, whose state (and whose rates, where they are
+        state) is the mean. Average the parameters yourself.
+
+    Raises:
+        ValueError: none given, or updaters that differ in configuration, layout or iteration.
+    """
+    workers = list(updaters)
+    if not workers:
+        raise ValueError("updaters: expected at least one, got none")
+    first = workers[0]
+    for other in workers[1:]:
+        if hash(first) != hash(other) or first.dtype != other.dtype:
+            raise ValueError(
+                "updaters: expected equal configurations, layouts and dtypes; these differ"
+            )
+        if (first.iteration, first.epoch) != (other.iteration, other.epoch):
+            raise ValueError(
+                f"updaters: expected equal counters, got iteration {first.iteration} and "
+                f"{other.iteration}, epoch {first.epoch} and {other.epoch}"
+            )
+    combined = first.clone()
+    combined.state_view[...] = np.mean(
+        [worker.state_view for worker in workers], axis=0, dtype=np.float64
+    )
+    combined._set_rates(
+        [
+            (_mean([rate for rate, _ in rates]), _mean([momentum for _, momentum in rates]))
+            for rates in zip(*(worker._rates() for worker in workers), strict=True)
+        ]
+    )
+    return combined
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,257 @@
+"""Parameters and gradients in the forms that callers have them: flat or nested dicts, sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+from .errors import ParameterKeyError
+
+if TYPE_CHECKING:
+    from .multi_layer_updater import NetworkUpdater
+
+__all__ = ["Arrays", "KeyStyle", "NamedParameter", "flatten", "named_parameters"]
+
+#: ``{"0_W": a}``, ``{"fc1": {"kernel": a}}``, ``[{"W": a}, …]`` or ``[[a, b], …]``.
+Arrays: TypeAlias = Mapping[Any, Any] | Sequence[Any]
+
+_ALIGNMENT = 64
+
+
+class KeyStyle(Enum):
+    """How a parameter's key names its layer."""
+
+    MULTI_LAYER = "an integer layer, '_' and the parameter type, such as \"0_W\""
+    COMPUTATION_GRAPH = "a vertex name, '_' and the parameter type, such as \"fc1_W\""
+    LAYER = 'a parameter type, such as "W"'
+
+    def split(self, key: str) -> tuple[str, str]:
+        """Layer and parameter type of a key; raises ParameterKeyError."""
+        if self is KeyStyle.LAYER:
+            return "0", key
+        layer, param = _core.parse_key(key, self is KeyStyle.COMPUTATION_GRAPH)
+        return layer, param
+
+
+class NamedParameter(NamedTuple):
+    """An array with the name of its slot."""
+
+    key: str
+    layer: str
+    param: str
+    array: Any
+
+
+def _is_sequence(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
+
+
+def _name(value: object, what: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return str(int(value))
+    raise TypeError(f"{what}: expected a str or an int, got {type(value).__name__}")
+
+
+def _layer_items(layer: object) -> Iterator[tuple[str, Any]]:
+    """The parameters of one layer: a mapping by name, or arrays named by their position."""
+    if isinstance(layer, Mapping):
+        for param, array in layer.items():
+            yield _name(param, "parameter name"), array
+    elif _is_sequence(layer):
+        for position, array in enumerate(layer):  # type: ignore[arg-type, var-annotated]
+            yield str(position), array
+    else:
+        yield "0", layer
+
+
+def named_parameters(
+    arrays: Arrays, style: KeyStyle, what: str = "params"
+) -> list[NamedParameter]:
+    """Any accepted form as one list of named arrays, in order.
+
+    Raises:
+        ParameterKeyError: a key that cannot be split into layer and parameter type.
+        TypeError: a form that is not accepted.
+    """
+    if isinstance(arrays, Mapping):
+        if style is not KeyStyle.LAYER and any(_is_layer(v) for v in arrays.values()):
+            return _named_by_layer(arrays.items(), style, what)
+        return [_split(_name(key, f"{what}: key"), array, style) for key, array in arrays.items()]
+    if _is_sequence(arrays):
+        if style is KeyStyle.LAYER:
+            return [NamedParameter(p, "0", p, a) for p, a in _layer_items(arrays)]
+        return _named_by_layer(enumerate(arrays), style, what)
+    raise TypeError(
+        f"{what}: expected a mapping or a sequence of arrays, got {type(arrays).__name__}"
+    )
+
+
+def _is_layer(value: object) -> bool:
+    return isinstance(value, Mapping) or (
+        _is_sequence(value) and not isinstance(value, np.ndarray)
+    )
+
+
+def _split(key: str, array: Any, style: KeyStyle) -> NamedParameter:
+    return NamedParameter(key, *style.split(key), array)
+
+
+def _named_by_layer(items: Any, style: KeyStyle, what: str) -> list[NamedParameter]:
+    named = []
+    for layer, params in items:
+        layer_name = _name(layer, f"{what}: layer")
+        for param, array in _layer_items(params):
+            key = f"{layer_name}_{param}"
+            if style is KeyStyle.MULTI_LAYER:
+                _core.check_layer_index(key, layer_name, param)
+            named.append(NamedParameter(key, layer_name, param, array))
+    return named
+
+
+def in_slot_order(updater: NetworkUpdater, gradients: Any) -> list[Any]:
+    """Any accepted form of gradients as one object per slot; None for an absent frozen one.
+
+    Called by the native step for whatever is not a complete dict of arrays by key.
+    """
+    layout = updater.layout
+    if isinstance(gradients, np.ndarray):
+        return _split_flat(updater, gradients)
+    places = {slot.key: place for place, slot in enumerate(layout)}
+    found: list[Any] = [None] * len(layout)
+    given = set()
+    for named in _named_gradients(updater, gradients, places):
+        place = places.get(named.key)
+        if place is None:
+            raise ParameterKeyError(
+                f'gradients: unknown key "{named.key}"; expected {_list(places)}'
+            )
+        found[place] = named.array
+        given.add(named.key)
+    missing = [
+        slot.key
+        for slot in layout
+        if slot.key not in given and not updater.is_frozen(slot.layer)
+    ]
+    if missing:
+        raise ParameterKeyError(
+            f"gradients: missing {_list(missing)}; expected one gradient per parameter (only a "
+            "frozen layer's may be missing)"
+        )
+    for slot, array in zip(layout, found, strict=True):
+        if array is None and not updater.is_frozen(slot.layer):
+            raise TypeError(
+                f'gradient "{slot.key}": expected a NumPy array, got None; only a frozen layer\'s '
+                "gradient may be absent"
+            )
+    return found
+
+
+def _named_gradients(
+    updater: NetworkUpdater, gradients: Any, places: Mapping[str, int]
+) -> list[NamedParameter]:
+    if isinstance(gradients, Mapping) and all(
+        isinstance(key, str) and key in places for key in gradients
+    ):
+        return [NamedParameter(key, "", "", array) for key, array in gradients.items()]
+    return named_parameters(gradients, updater.key_style, "gradients")
+
+
+def _split_flat(updater: NetworkUpdater, flat: NDArray[Any]) -> list[Any]:
+    """A flat gradient, partitioned as the flat view of the parameters is."""
+    layout = updater.layout
+    size = sum(slot.size for slot in layout)
+    if flat.shape != (size,):
+        raise ValueError(
+            f"gradients: expected shape ({size},), that of the flat view, or one array per "
+            f"parameter, got one array of shape {flat.shape}"
+        )
+    return [
+        flat[slot.offset : slot.offset + slot.size].reshape(slot.shape, order=slot.order)
+        for slot in layout
+    ]
+
+
+def _list(keys: Any, most: int = 12) -> str:
+    quoted = [f'"{key}"' for key in keys]
+    if len(quoted) > most:
+        quoted[most:] = [f"… ({len(quoted)} in all)"]
+    return ", ".join(quoted)
+
+
+def flatten(params: Arrays) -> tuple[NDArray[Any], Any]:
+    """Lay out parameters in one buffer that starts at a multiple of 64 bytes.
+
+    Args:
+        params: in any form that an updater takes; arrays of one dtype, float32 or float64. A
+            Fortran-ordered array keeps its order.
+
+    Returns:
+        ``(flat, views)``: a new one-dimensional array with all values, and the same structure as
+        ``params`` whose arrays are views of it. ``params`` is left alone.
+
+    Raises:
+        TypeError: arrays of more than one dtype, or something that is no array.
+
+    Example:
+        >>> import numpy as np, flatstep as fs
+        >>> flat, views = fs.flatten({"0_W": np.ones((2, 3)), "0_b": np.zeros(3)})
+        >>> views["0_b"][:] = 7
+        >>> flat
+        array([1., 1., 1., 1., 1., 1., 7., 7., 7.])
+        >>> updater = fs.MultiLayerUpdater(fs.MultiLayerConfiguration(), views)
+    """
+    arrays = list(_leaves(params, "params"))
+    if not arrays:
+        raise ValueError("params: expected at least one array, got none")
+    for array in arrays:
+        if array.dtype not in (np.float32, np.float64) or array.dtype != arrays[0].dtype:
+            raise TypeError(
+                f"params: expected arrays of one dtype, float32 or float64, got {arrays[0].dtype} "
+                f"and {array.dtype}; convert with .astype(np.float32)"
+            )
+    dtype = arrays[0].dtype
+    size = sum(array.size for array in arrays)
+    memory = np.zeros(size * dtype.itemsize + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    flat = memory[start : start + size * dtype.itemsize].view(dtype)
+    offset = 0
+
+    def view_of(array: NDArray[Any]) -> NDArray[Any]:
+        nonlocal offset
+        fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+        view = flat[offset : offset + array.size].reshape(
+            array.shape, order="F" if fortran else "C"
+        )
+        view[...] = array
+        offset += array.size
+        return view
+
+    return flat, _map(params, view_of)
+
+
+def _leaves(tree: Any, what: str) -> Iterator[NDArray[Any]]:
+    if isinstance(tree, np.ndarray):
+        yield tree
+    elif isinstance(tree, Mapping):
+        for value in tree.values():
+            yield from _leaves(value, what)
+    elif _is_sequence(tree):
+        for value in tree:
+            yield from _leaves(value, what)
+    else:
+        raise TypeError(f"{what}: expected NumPy arrays, got {type(tree).__name__}")
+
+
+def _map(tree: Any, function: Any) -> Any:
+    if isinstance(tree, np.ndarray):
+        return function(tree)
+    if isinstance(tree, Mapping):
+        return {key: _map(value, function) for key, value in tree.items()}
+    return [_map(value, function) for value in tree]
