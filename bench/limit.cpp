@@ -14,7 +14,6 @@
 
 #include <array>
 #include <atomic>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -22,6 +21,8 @@
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include "limit_loops.hpp"
 
 namespace py = pybind11;
 
@@ -83,44 +84,13 @@ class Workers {
   bool stop_ = false;
 };
 
-using Word = std::uint64_t;
+using flatstep_bench::Word;
 
 /// Where a part begins: at a page, so that no two threads share a cache line.
 std::size_t begin_of(std::size_t part, std::size_t parts, std::size_t words) {
   constexpr std::size_t page = 4096 / sizeof(Word);
   const std::size_t at = (words + page - 1) / page * part / parts * page;
   return at < words ? at : words;
-}
-
-// One function per number of targets: only parameters are taken at their word about __restrict.
-void touch(std::size_t n, const Word* __restrict g, Word* __restrict a) {
-  for (std::size_t i = 0; i < n; ++i) a[i] ^= g[i];
-}
-void touch(std::size_t n, const Word* __restrict g, Word* __restrict a, Word* __restrict b) {
-  for (std::size_t i = 0; i < n; ++i) {
-    const Word x = g[i];
-    a[i] ^= x;
-    b[i] ^= x;
-  }
-}
-void touch(std::size_t n, const Word* __restrict g, Word* __restrict a, Word* __restrict b,
-           Word* __restrict c) {
-  for (std::size_t i = 0; i < n; ++i) {
-    const Word x = g[i];
-    a[i] ^= x;
-    b[i] ^= x;
-    c[i] ^= x;
-  }
-}
-void touch(std::size_t n, const Word* __restrict g, Word* __restrict a, Word* __restrict b,
-           Word* __restrict c, Word* __restrict d) {
-  for (std::size_t i = 0; i < n; ++i) {
-    const Word x = g[i];
-    a[i] ^= x;
-    b[i] ^= x;
-    c[i] ^= x;
-    d[i] ^= x;
-  }
 }
 
 class ByteLimit {
@@ -145,17 +115,9 @@ class ByteLimit {
     workers_.run([&](std::size_t part) {
       const std::size_t at = begin_of(part, parts_, words_);
       const std::size_t n = begin_of(part + 1, parts_, words_) - at;
-      const auto& [a, b, c, d] = pointers_;
-      switch (targets_.size()) {
-        case 1:
-          return touch(n, source + at, a + at);
-        case 2:
-          return touch(n, source + at, a + at, b + at);
-        case 3:
-          return touch(n, source + at, a + at, b + at, c + at);
-        default:
-          return touch(n, source + at, a + at, b + at, c + at, d + at);
-      }
+      std::array<Word*, 4> at_part{};
+      for (std::size_t i = 0; i < targets_.size(); ++i) at_part[i] = pointers_[i] + at;
+      flatstep_bench::touch(n, source + at, at_part.data(), targets_.size());
     });
   }
 
@@ -168,18 +130,6 @@ class ByteLimit {
   Workers workers_;
 };
 
-/// The additions keep g in the work and, g being positive, all values finite and normal.
-void roots_and_divisions(std::size_t n, float* __restrict p, const float* __restrict g,
-                         float* __restrict m, float* __restrict v) {
-  for (std::size_t i = 0; i < n; ++i) {
-    const float m_next = m[i] + g[i];
-    const float v_next = v[i] + g[i];
-    m[i] = m_next;
-    v[i] = v_next;
-    p[i] -= m_next / std::sqrt(v_next);
-  }
-}
-
 class AdamLimit {
  public:
   using Array = py::array_t<float, py::array::c_style>;
@@ -191,8 +141,8 @@ class AdamLimit {
   }
 
   void run() {
-    roots_and_divisions(static_cast<std::size_t>(p_.size()), p_.mutable_data(), g_.data(),
-                        m_.mutable_data(), v_.mutable_data());
+    flatstep_bench::roots_and_divisions(static_cast<std::size_t>(p_.size()), p_.mutable_data(),
+                                        g_.data(), m_.mutable_data(), v_.mutable_data());
   }
 
  private:
@@ -209,8 +159,8 @@ class Empty {
 PYBIND11_MODULE(flatstep_limit, module) {
   module.doc() = "The limits that bench/compare.py holds flatstep against";
   py::class_<ByteLimit>(module, "ByteLimit")
-      .def(py::init<const py::array&, const std::vector<py::array>&, unsigned>(),
-           py::arg("source"), py::arg("targets"), py::arg("threads"))
+      .def(py::init<const py::array&, const std::vector<py::array>&, unsigned>(), py::arg("source"),
+           py::arg("targets"), py::arg("threads"))
       .def("run", &ByteLimit::run);
   py::class_<AdamLimit>(module, "AdamLimit")
       .def(py::init<AdamLimit::Array, AdamLimit::Array, AdamLimit::Array, AdamLimit::Array>(),
