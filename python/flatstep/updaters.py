@@ -440,7 +440,7 @@ class CustomUpdater(Updater, ABC):
         if type(self) is not type(other):
             return NotImplemented
         assert isinstance(other, CustomUpdater)
-        return _comparable(self._public()) == _comparable(other._public())
+        return bool(_comparable(self._public()) == _comparable(other._public()))
 
     def __hash__(self) -> int:
         return hash((type(self), _comparable(self._public())))
