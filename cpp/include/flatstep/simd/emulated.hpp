@@ -13,7 +13,8 @@
 //   keep(mask, x)    x where the mask is set, +0 elsewhere
 // Under FlushSubnormals arithmetic, comparisons, min, max and widening take and give zeros for
 // subnormals, with their sign; what moves bits (load, store, abs, copysign, keep) moves them as
-// they are. All targets but sse2 agree in every bit, NaN's sign and payload left aside.
+// they are. All targets but sse2 agree in every bit, NaN's sign and payload left aside. (Here fma
+// is the processor's, or else the C library's, which flushing disturbs near the subnormals.)
 //
 // Target headers call no function of the standard library: they are compiled once per target, and a
 // linker may keep any one copy of a shared function, the one for a newer machine included.
