@@ -45,7 +45,9 @@ def skip_unless_ci(missing: str) -> None:
 
 
 def require_tools(*others: str) -> None:
-    """Skips or fails the running test where a C++ compiler, CMake, Ninja or another tool is missing."""
+    """Skips or fails the running test where a C++ compiler, CMake, Ninja or another tool is
+    missing.
+    """
     compilers = (os.environ.get("CXX", "c++"), "g++", "clang++")
     for choices in (compilers, ("cmake",), ("ninja",), *((other,) for other in others)):
         if not any(map(shutil.which, choices)):

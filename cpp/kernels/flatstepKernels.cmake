@@ -54,6 +54,11 @@ function(flatstep_add_kernels target)
         # Link-time optimisation may merge functions of two sets, and one set's code would then run
         # where only the other exists. An unset build type must not mean unoptimised kernels.
         target_compile_options(${kernels} PRIVATE -fno-lto -fno-math-errno $<$<CONFIG:>:-O2>)
+        if(set STREQUAL "emulated" AND NOT sets STREQUAL "emulated")
+          # Beside a set of the machine's own it is for tests only; optimised for speed it would take
+          # longer to compile than all others together.
+          target_compile_options(${kernels} PRIVATE $<$<NOT:$<CONFIG:Debug>>:-Os>)
+        endif()
       endif()
       set_target_properties(${kernels} PROPERTIES
         CXX_VISIBILITY_PRESET hidden
@@ -72,5 +77,13 @@ function(flatstep_add_kernels target)
     target_sources(${target} PRIVATE $<TARGET_OBJECTS:${library}>)
   endforeach()
   target_link_libraries(${target} PUBLIC flatstep::flatstep)
+  if(MSVC AND CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND TARGET flatstep_kernels_avx2)
+    # What asks the machine for its instruction sets is in Clang's own library, and clang-cl, unlike
+    # clang, does not link that by itself.
+    execute_process(
+      COMMAND ${CMAKE_CXX_COMPILER} /clang:--rtlib=compiler-rt /clang:-print-libgcc-file-name
+      OUTPUT_VARIABLE clang_library OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+    target_link_libraries(${target} PRIVATE ${clang_library})
+  endif()
   target_compile_definitions(${target} PUBLIC FLATSTEP_RUNTIME_KERNELS)
 endfunction()
