@@ -61,6 +61,7 @@ from .updaters import (
     Sgd,
     Updater,
 )
+from .views import as_views
 
 
 def get_include() -> str:
