@@ -60,6 +60,8 @@ class Network:
     """Dense layers, then softmax and cross entropy. The parameters are the model's own arrays."""
 
     def __init__(self, model: fs.DL4JModel) -> None:
+        if model.network != "MultiLayerNetwork":
+            raise SystemExit(f"the model is a {model.network}; this example knows layers in a row")
         self.params = model.params
         # A gradient has its parameter's shape and memory order; np.empty_like keeps both.
         self.gradients = {key: np.empty_like(array) for key, array in model.params.items()}
@@ -133,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # The model: parameters as NumPy arrays, and an updater that goes on where DL4J stopped.
     model = fs.load_dl4j(options.model)
     updater = model.updater()
+    network = Network(model)
     print(model)
     for name, layer in model.configuration.layers.items():
         print(f"  layer {name}: {layer}")
@@ -142,7 +145,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     features, labels = features.astype(dtype), np.eye(3, dtype=dtype)[target]
 
     # Training. The updater changes the model's arrays in place and counts the iterations.
-    network = Network(model)
     report("as loaded", network, features, labels)
     batches_per_epoch = len(features) // BATCH_SIZE
     for step in range(1, options.steps + 1):

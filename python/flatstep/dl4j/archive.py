@@ -154,7 +154,9 @@ class Archive:
          start) = _CENTRAL.unpack_from(record)  # fmt: skip
         if flags & _ENCRYPTED:
             raise DL4JModelError(f"{name} is encrypted: save the model without a password")
-        if flags & ~(_LEVEL | _HAS_DESCRIPTOR | _UTF8) or disk:
+        if disk:
+            raise DL4JModelError("a zip file that is spread over several files is not supported")
+        if flags & ~(_LEVEL | _HAS_DESCRIPTOR | _UTF8):
             raise DL4JModelError(f"{name} uses a zip feature (flags {flags:#06x}) no model needs")
         if method not in (_STORED, _DEFLATED):
             raise DL4JModelError(

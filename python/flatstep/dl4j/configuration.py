@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from flatstep.configuration import LayerConfiguration, MultiLayerConfiguration, ParamConfiguration
+from flatstep.normalization import GradientNormalization
 from flatstep.updaters import NoOp
 
 from .errors import DL4JModelError
@@ -155,7 +156,7 @@ def _check_keys(root: Node, layers: list[_Layer]) -> None:
         if key not in found and vertex in root["vertices"]:
             kind = root["vertices"][vertex].class_name("").rpartition(".")[2]
             listed.fail(
-                f"vertex {vertex[:80]!r}, a {kind[:80]}, has parameters; only those of layers are "
+                f"vertex {vertex[:80]!r} ({kind[:80]}) has parameters; only those of layers are "
                 f"supported"
             )
     if sorted(found) != sorted(listed.texts()):
@@ -193,7 +194,7 @@ class _Layer:
     parameters: tuple[Parameter, ...] = ()
     updater: ReadUpdater = _NO_UPDATER
     bias_updater: ReadUpdater | None = None
-    gradient_normalization: str = "None"
+    gradient_normalization: GradientNormalization = GradientNormalization.NoNormalization
     threshold: float = 1.0
     weights: Regularization = NO_REGULARIZATION
     biases: Regularization = NO_REGULARIZATION
@@ -217,7 +218,7 @@ class _Layer:
         return self.updater
 
     def configuration(self) -> LayerConfiguration:
-        normalises = self.gradient_normalization != "None"
+        normalises = self.gradient_normalization != GradientNormalization.NoNormalization
         weights, biases = self.weights, self.biases
         # What is off is not stated: it is off in the network's configuration too.
         return LayerConfiguration(
@@ -277,9 +278,7 @@ def _read_layer(name: str, conf: Node) -> _Layer:
         tuple(parameters),
         updater=read_updater(layer["iupdater"]),
         bias_updater=read_updater(layer["biasUpdater"]) if "biasUpdater" in layer else None,
-        gradient_normalization=(
-            layer["gradientNormalization"].text() if "gradientNormalization" in layer else "None"
-        ),
+        gradient_normalization=_gradient_normalization(layer),
         threshold=(
             layer["gradientNormalizationThreshold"].number()
             if "gradientNormalizationThreshold" in layer
@@ -288,6 +287,16 @@ def _read_layer(name: str, conf: Node) -> _Layer:
         weights=NO_REGULARIZATION if normalised else _regularization(layer, "regularization"),
         biases=NO_REGULARIZATION if normalised else _regularization(layer, "regularizationBias"),
     )
+
+
+def _gradient_normalization(layer: Node) -> GradientNormalization:
+    if "gradientNormalization" not in layer:
+        return GradientNormalization.NoNormalization
+    name = layer["gradientNormalization"]
+    try:
+        return GradientNormalization(name.text())
+    except ValueError as error:
+        name.fail(str(error))
 
 
 def _regularization(layer: Node, key: str) -> Regularization:

@@ -294,7 +294,8 @@ def _check_updater(model: DL4JModel, updater: NetworkUpdater) -> None:
         raise DL4JModelError("the updater's parameters are not the model's: they have other keys")
     for slot in slots:
         array = updater.parameters[slot.key]
-        contiguous = array.flags[f"{slot.order}_CONTIGUOUS"]
+        flags = array.flags
+        contiguous = flags.c_contiguous if slot.order == "C" else flags.f_contiguous
         if array.shape != slot.shape or not contiguous or array.dtype != model.flat_params.dtype:
             raise DL4JModelError(
                 f"parameter {slot.key!r} of the updater: expected shape {slot.shape}, order "
