@@ -1,7 +1,7 @@
 """DL4J's saved models: continuing them, writing them back, and refusing files that lie.
 
 `FLATSTEP_DL4J_ZIPS=DIR pytest tests/test_dl4j_models.py` continues the zips of DIR, each with a
-.json of the same name beside it (goldens/README.md describes it).
+.json of the same name beside it (goldens/zips/README.md describes them).
 """
 
 from __future__ import annotations

@@ -130,6 +130,9 @@ def load_dl4j(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_MAX_BYTE
     anything is allocated; nothing is unpickled, executed or extracted. Entries that flatstep has no
     use for, such as a normalizer, are kept as they are for `save_dl4j` and not looked into.
 
+    Where DL4J 1.0.0-M2.1 strays from its own documents, flatstep follows the documents: its
+    PolySchedule grows where it should fall, so a run under it does not continue as there.
+
     Args:
         path: The zip file.
         max_bytes: The most that parameters, updater state and unread entries may take in memory.
