@@ -12,9 +12,10 @@ from ._core import (
     set_isa,
     set_num_threads,
 )
+from .checkpoint import load_updater
 from .configuration import LayerConfiguration, MultiLayerConfiguration, ParamConfiguration
 from .dl4j import DL4JModel, DL4JModelError, load_dl4j, save_dl4j
-from .errors import NonFiniteGradientError, ParameterKeyError
+from .errors import CheckpointError, NonFiniteGradientError, ParameterKeyError
 from .history import HistoryListener
 from .history_plot import plot_history
 from .last_step import LastStep, LayerStep, ParamStep
@@ -44,6 +45,7 @@ from .schedules import (
     SigmoidSchedule,
     StepSchedule,
 )
+from .serialization import register_updater
 from .solver import StochasticGradientDescent
 from .updaters import (
     AdaBelief,

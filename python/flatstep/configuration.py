@@ -294,3 +294,73 @@ class MultiLayerConfiguration(_Configuration):
     def __post_init__(self) -> None:
         super().__post_init__()
         _core.validate_configuration(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as plain data: dicts, lists, strings, numbers and flags.
+
+        Returns:
+            ``{"version": 1, …}`` with every field by name but those that are None, and every
+            argument of updaters, schedules and policies. It is what `to_json` writes: keys are
+            strings, those of ``{iteration: number}``, too. Equal configurations give equal data.
+
+        Raises:
+            ValueError: a CustomUpdater whose class is not registered (`register_updater`), or a
+                number that is not finite, which only a setting without effect can be.
+            TypeError: an instance of a subclass of this or of flatstep's updaters and schedules.
+
+        Example:
+            >>> import flatstep as fs
+            >>> config = fs.MultiLayerConfiguration(updater=fs.Sgd(0.1))
+            >>> config.to_dict()["updater"]
+            {'class': 'Sgd', 'learning_rate': 0.1}
+            >>> fs.MultiLayerConfiguration.from_dict(config.to_dict()) == config
+            True
+        """
+        from flatstep.serialization import configuration_to_dict
+
+        return configuration_to_dict(self)
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> MultiLayerConfiguration:
+        """The configuration that `to_dict` made this of.
+
+        Args:
+            data: as of `to_dict`; what has a default may be missing.
+
+        Raises:
+            ValueError: another version, an unknown class or field, a setting that is not legal;
+                the text says where, as in ``configuration.layers.2.updater``.
+            TypeError: a value of another type.
+
+        Example:
+            >>> import flatstep as fs
+            >>> fs.MultiLayerConfiguration.from_dict({"version": 1, "updater": {"class": "NoOp"}})
+            MultiLayerConfiguration(updater=NoOp())
+        """
+        from flatstep.serialization import configuration_from_dict
+
+        return configuration_from_dict(data)
+
+    def to_json(self, indent: int | None = None) -> str:
+        """`to_dict` as JSON: ASCII, one line unless ``indent`` is given; every number keeps its
+        bits.
+
+        Example:
+            >>> import flatstep as fs
+            >>> text = fs.MultiLayerConfiguration(l2=1e-4).to_json(indent=2)
+            >>> fs.MultiLayerConfiguration.from_json(text)
+            MultiLayerConfiguration(l2=0.0001)
+        """
+        from flatstep.serialization import json_text
+
+        return json_text(self.to_dict(), indent)
+
+    @staticmethod
+    def from_json(text: str) -> MultiLayerConfiguration:
+        """The configuration that `to_json` made this of; errors as for `from_dict`.
+
+        JSON is read strictly: NaN, Infinity and a key that is there twice are a ValueError.
+        """
+        from flatstep.serialization import parse_json
+
+        return MultiLayerConfiguration.from_dict(parse_json("configuration", text))

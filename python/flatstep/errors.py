@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["NonFiniteGradientError", "ParameterKeyError"]
+__all__ = ["CheckpointError", "NonFiniteGradientError", "ParameterKeyError"]
 
 
 class ParameterKeyError(KeyError, ValueError):
@@ -16,6 +16,13 @@ class ParameterKeyError(KeyError, ValueError):
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
+
+
+class CheckpointError(ValueError):
+    """A file that is no checkpoint, is damaged, or does not fit what it is to be loaded into.
+
+    Nothing was changed; the text names the file and what is wrong with it.
+    """
 
 
 class NonFiniteGradientError(ArithmeticError, ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
@@ -294,6 +295,28 @@ class NetworkUpdater(_core.Updater):
         self._set_rates(rates)
         self.iteration, self.epoch, self.skipped_steps = counters
         return left_out
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write parameters, state, rates, counters, accumulated gradients and configuration to one
+        file, from which `load_updater` makes an updater that goes on bit for bit.
+
+        The file is in the safetensors format (`flatstep.checkpoint_file` says what is in it) and
+        takes the place of an old one at once: a kill at any point leaves the old or the new file
+        whole, and perhaps a ``.<name>.<random>.tmp`` beside it. Not during a step in another
+        thread.
+
+        Args:
+            path: the file; usually named ``*.safetensors``.
+
+        Raises:
+            ValueError: a CustomUpdater whose class is not registered (`register_updater`).
+            TypeError: an updater of a class derived from flatstep's.
+            OSError: the file cannot be written.
+            ImportError: safetensors is not installed.
+        """
+        from .checkpoint import save_updater
+
+        save_updater(self, path)
 
     def _matching_state(
         self, given: Mapping[str, Mapping[str, Any]], left_out: list[str]

@@ -1,0 +1,222 @@
+"""Checkpoints: an updater, with its parameters, to a file and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from .checkpoint_file import (
+    ACCUMULATED,
+    Checkpoint,
+    CheckpointSlot,
+    read_checkpoint,
+    write_checkpoint,
+)
+from .configuration import LayerConfiguration, MultiLayerConfiguration
+from .errors import CheckpointError
+from .multi_layer_updater import (
+    ComputationGraphUpdater,
+    LayerUpdater,
+    MultiLayerUpdater,
+    NetworkUpdater,
+    Slot,
+)
+from .parameters import Arrays
+
+__all__ = ["load_updater", "save_updater"]
+
+_AnyUpdater: TypeAlias = MultiLayerUpdater | ComputationGraphUpdater | LayerUpdater
+_CLASSES: dict[str, type[_AnyUpdater]] = {
+    cls.__name__: cls for cls in (MultiLayerUpdater, ComputationGraphUpdater, LayerUpdater)
+}
+
+
+def save_updater(updater: NetworkUpdater, path: str | os.PathLike[str]) -> None:
+    """Write a checkpoint: `MultiLayerUpdater.save`."""
+    kind = type(updater).__name__
+    if _CLASSES.get(kind) is not type(updater):
+        raise TypeError(
+            f"save: expected one of {', '.join(_CLASSES)}, got {kind}; a checkpoint cannot say "
+            "what a subclass does, a pickle can"
+        )
+    layout = [
+        CheckpointSlot(slot.key, slot.layer, slot.param, slot.shape, slot.order)
+        for slot in updater.layout
+    ]
+    write_checkpoint(
+        path,
+        Checkpoint(
+            updater=kind,
+            monitor=updater.monitor,
+            layout=tuple(layout),
+            configuration=updater.configuration,
+            state_dict=updater.state_dict(),
+            parameters=updater.parameters,
+            accumulated=updater.accumulated,
+        ),
+    )
+
+
+def load_updater(
+    path: str | os.PathLike[str], params: Arrays, strict: bool = True
+) -> MultiLayerUpdater | ComputationGraphUpdater | LayerUpdater:
+    """The updater that `MultiLayerUpdater.save` wrote: it goes on bit for bit.
+
+    Args:
+        path: the file. The class of the updater and its configuration come from there; a
+            CustomUpdater's class must be registered (`register_updater`).
+        params: arrays of the file's layout: the same keys in the same order, shapes, memory orders
+            and dtype, in any form that an updater takes. They are **overwritten** with the
+            parameters in the file.
+        strict: whether it is an error if something is only in the file, or only in ``params``. If
+            not, such parameters are left alone and their state is new, settings of layers and
+            parameters that ``params`` does not have are dropped, a warning says so, and the order
+            of parameters and their memory order may differ. Shapes and dtype never may.
+
+    Returns:
+        A new updater that works on ``params``; its ``last_step`` is None, and no gradients are
+        bound.
+
+    Raises:
+        CheckpointError: no checkpoint, damaged, or of another version, layout or dtype. Nothing was
+            changed.
+        OSError: the file cannot be read.
+        ImportError: safetensors is not installed.
+        TypeError, ValueError: ``params`` are not what an updater takes.
+
+    Warns:
+        UserWarning: with ``strict=False``, what was left out, by names such as ``"0_W/m"``.
+
+    Example:
+        >>> import tempfile, numpy as np, flatstep as fs
+        >>> config = fs.MultiLayerConfiguration(updater=fs.Adam(0.1))
+        >>> updater = fs.MultiLayerUpdater(config, {"0_W": np.ones(3)})
+        >>> updater.step({"0_W": np.ones(3)})
+        >>> w = np.zeros(3)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     updater.save(f"{folder}/run.safetensors")
+        ...     restored = fs.load_updater(f"{folder}/run.safetensors", {"0_W": w})
+        >>> restored == updater
+        True
+        >>> w.round(6)
+        array([0.9, 0.9, 0.9])
+    """
+    checkpoint = read_checkpoint(path)
+    name = f'"{os.fsdecode(path)}"'
+    cls = _CLASSES.get(checkpoint.updater)
+    if cls is None:
+        raise CheckpointError(
+            f"{name}: updater: expected one of {', '.join(_CLASSES)}, got {checkpoint.updater!r}"
+        )
+    # One without state, to see what the parameters are before anything is made for them.
+    probe = cls(MultiLayerConfiguration(), params)
+    if str(probe.dtype) != checkpoint.state_dict["dtype"]:
+        raise CheckpointError(
+            f"{name}: params: expected dtype {checkpoint.state_dict['dtype']}, as in the file, got "
+            f"{probe.dtype}; convert them with .astype(np.{checkpoint.state_dict['dtype']})"
+        )
+    try:
+        if strict:
+            _check_layout(checkpoint.layout, probe.layout)
+        _check_slots(checkpoint.layout, probe.layout)
+        configuration, left_out = _without_absent(checkpoint.configuration, probe.layout)
+        updater = cls(configuration, probe._named, monitor=checkpoint.monitor)
+        left_out += _restore_all_but_parameters(updater, checkpoint)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{name}: {error}") from error
+    if left_out and strict:
+        raise CheckpointError(
+            f"{name}: only in the file, or missing there: {', '.join(left_out)}; expected the "
+            "state of the same updaters (strict=False leaves these out)"
+        )
+    if left_out:
+        warnings.warn(
+            f"{name}: left out, as it is only in the file or only in params: {', '.join(left_out)}",
+            stacklevel=2,
+        )
+    for key, array in updater.parameters.items():
+        if key in checkpoint.parameters:
+            array[...] = checkpoint.parameters[key]
+    return updater
+
+
+def _check_layout(saved: Iterable[CheckpointSlot], given: Iterable[Slot]) -> None:
+    """The same parameters in the same order, each in the same memory order."""
+    expected = {slot.key: slot for slot in saved}
+    got = {slot.key: slot for slot in given}
+    missing = [key for key in expected if key not in got]
+    unknown = [key for key in got if key not in expected]
+    if missing or unknown:
+        raise ValueError(
+            f"params: expected those of the file, {', '.join(expected)}; missing: "
+            f"{', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'} "
+            "(strict=False leaves these out)"
+        )
+    if list(got) != list(expected):
+        raise ValueError(
+            f"params: expected the file's order, {', '.join(expected)}, got {', '.join(got)}"
+        )
+    for key, slot in got.items():
+        if slot.order != expected[key].order:
+            remedy = "np.asfortranarray" if slot.order == "C" else "np.ascontiguousarray"
+            raise ValueError(
+                f'parameter "{key}": expected memory order {expected[key].order}, as in the file, '
+                f"got {slot.order}; use {remedy}"
+            )
+
+
+def _check_slots(saved: Iterable[CheckpointSlot], given: Iterable[Slot]) -> None:
+    """Whatever has a name in common is of one shape and layer."""
+    known = {slot.key: slot for slot in saved}
+    for slot in given:
+        expected = known.get(slot.key, slot)
+        if slot.shape != expected.shape:
+            raise ValueError(
+                f'parameter "{slot.key}": expected shape {expected.shape}, as in the file, got '
+                f"{slot.shape}"
+            )
+        if slot.layer != expected.layer:
+            raise ValueError(
+                f'parameter "{slot.key}": expected it in layer "{expected.layer}", as in the file, '
+                f'got "{slot.layer}"'
+            )
+
+
+def _without_absent(
+    configuration: MultiLayerConfiguration, layout: Iterable[Slot]
+) -> tuple[MultiLayerConfiguration, list[str]]:
+    """The configuration without what is for layers and parameters that there are none of."""
+    present = {(slot.layer, slot.param) for slot in layout}
+    layers: dict[str, LayerConfiguration] = {}
+    left_out = []
+    for name, layer in configuration.layers.items():
+        if all(name != found for found, _ in present):
+            left_out.append(f"configuration.layers.{name}")
+            continue
+        absent = [param for param in layer.params if (name, param) not in present]
+        left_out += [f"configuration.layers.{name}.params.{param}" for param in absent]
+        kept = {param: own for param, own in layer.params.items() if param not in absent}
+        layers[name] = dataclasses.replace(layer, params=kept)
+    return dataclasses.replace(configuration, layers=layers), left_out
+
+
+def _restore_all_but_parameters(updater: NetworkUpdater, checkpoint: Checkpoint) -> list[str]:
+    """Restores state, rates, counters and sums; returns what is on one side only."""
+    parameters = updater.parameters
+    left_out = [key for key in checkpoint.parameters if key not in parameters]
+    left_out += [key for key in parameters if key not in checkpoint.parameters]
+    sums_left_out = [f"{key}/{ACCUMULATED}" for key in left_out]
+    left_out += updater.load_state_dict(checkpoint.state_dict, strict=False)
+    if checkpoint.accumulated is not None:
+        updater.accumulate({key: np.zeros_like(array) for key, array in parameters.items()})
+        sums: dict[str, Any] = updater.accumulated
+        for key, array in sums.items():
+            if key in checkpoint.accumulated:
+                array[...] = checkpoint.accumulated[key]
+        left_out += sums_left_out
+    return left_out

@@ -1,0 +1,310 @@
+"""The file of a checkpoint: safetensors, with one JSON object in its metadata.
+
+A file, version 1, holds as tensors, in C order whatever their memory order was:
+
+- every parameter by its key, ``"0_W"``;
+- every state array, ``"0_W/m"``;
+- where gradients are accumulated, their sums, ``"0_W/accumulated_gradient"``;
+
+and in its metadata, under ``"flatstep"``, an object with the file's ``version``; ``written_by``,
+flatstep's version, on which nothing depends; the ``updater``'s class and ``monitor``; its
+``layout``, slot by slot; its ``configuration``, as `flatstep.serialization` has it; its
+``state_dict``, with the names of arrays in place of arrays; whether gradients are ``accumulated``;
+the CRC-32 of every tensor's bytes in ``tensors``; and ``crc32``, that of the object without it.
+
+The same checkpoint gives the same bytes. Any reader of safetensors can look into the file.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+from .atomic_file import atomic_file
+from .configuration import MultiLayerConfiguration
+from .errors import CheckpointError
+from .serialization import (
+    check_version,
+    configuration_from_dict,
+    configuration_to_dict,
+    json_text,
+    parse_json,
+)
+
+__all__ = ["ACCUMULATED", "Checkpoint", "CheckpointSlot", "read_checkpoint", "write_checkpoint"]
+
+ACCUMULATED = "accumulated_gradient"
+
+_VERSION = 1
+_METADATA_KEY = "flatstep"
+_DTYPES = {"F32": "float32", "F64": "float64"}
+
+
+@dataclass(frozen=True)
+class CheckpointSlot:
+    """One parameter's place in the layout."""
+
+    key: str
+    layer: str
+    param: str
+    shape: tuple[int, ...]
+    order: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that a run needs to go on; arrays may have any memory order."""
+
+    updater: str
+    monitor: bool
+    layout: tuple[CheckpointSlot, ...]
+    configuration: MultiLayerConfiguration
+    state_dict: Mapping[str, Any]
+    parameters: Mapping[str, NDArray[Any]]
+    accumulated: Mapping[str, NDArray[Any]] | None
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise ImportError(
+            "a checkpoint is a safetensors file, and safetensors is not installed: "
+            "pip install safetensors (or 'flatstep[checkpoint]')"
+        ) from error
+    return safetensors
+
+
+# ---------------------------------------------------------------------------------------- writing
+
+
+def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
+    """Write the file in the place of an old one; whoever looks finds one of the two, whole."""
+    safetensors = _safetensors()
+    tensors: dict[str, NDArray[Any]] = {}
+    for name, array in _named_arrays(checkpoint):
+        if name in tensors:
+            raise ValueError(
+                f'checkpoint: expected names of arrays that differ, got "{name}" twice; rename the '
+                "parameter, or the state of a CustomUpdater, that has a / in it"
+            )
+        tensors[name] = np.asarray(array, order="C")
+    document = _document(checkpoint)
+    document["tensors"] = {name: zlib.crc32(array.data) for name, array in tensors.items()}
+    document["crc32"] = _crc32_of_rest(document)
+    data = safetensors.numpy.save(tensors, metadata={_METADATA_KEY: json_text(document)})
+    with atomic_file(os.fsdecode(path)) as file:
+        file.write(data)
+
+
+def _named_arrays(checkpoint: Checkpoint) -> Iterator[tuple[str, NDArray[Any]]]:
+    yield from checkpoint.parameters.items()
+    for key, arrays in checkpoint.state_dict["state"].items():
+        for name, array in arrays.items():
+            yield f"{key}/{name}", array
+    for key, array in (checkpoint.accumulated or {}).items():
+        yield f"{key}/{ACCUMULATED}", array
+
+
+def _document(checkpoint: Checkpoint) -> dict[str, Any]:
+    state_dict = dict(checkpoint.state_dict)
+    state_dict["state"] = {key: list(arrays) for key, arrays in state_dict["state"].items()}
+    for name in ("learning_rate", "momentum"):
+        # A growing policy ends at infinity, for which JSON has no number.
+        state_dict[name] = {
+            key: value if math.isfinite(value) else "Infinity"
+            for key, value in state_dict[name].items()
+        }
+    return {
+        "version": _VERSION,
+        "written_by": _core.__version__,
+        "updater": checkpoint.updater,
+        "monitor": checkpoint.monitor,
+        "layout": [asdict(slot) for slot in checkpoint.layout],
+        "configuration": configuration_to_dict(checkpoint.configuration),
+        "state_dict": state_dict,
+        "accumulated": checkpoint.accumulated is not None,
+    }
+
+
+def _crc32_of_rest(document: Mapping[str, Any]) -> int:
+    rest = {name: value for name, value in document.items() if name != "crc32"}
+    return zlib.crc32(json_text(rest).encode("ascii"))
+
+
+# ---------------------------------------------------------------------------------------- reading
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a file and check all of it but whether its parts fit together.
+
+    Raises:
+        CheckpointError: no checkpoint, one of another version, or damaged.
+        OSError: the file cannot be read.
+    """
+    safetensors = _safetensors()
+    name = os.fsdecode(path)
+    if not stat.S_ISREG(os.stat(name).st_mode):
+        raise CheckpointError(f'"{name}": expected a file, got what is none')
+    try:
+        with safetensors.safe_open(name, framework="np") as file:
+            document = _checked_document(file.metadata() or {})
+            tensors = _checked_tensors(file, document["tensors"])
+        return _checkpoint(document, tensors)
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(
+            f'"{name}": expected a whole safetensors file, got one that is truncated, damaged or '
+            f"of another format: {error}"
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f'"{name}": {error}') from error
+
+
+def _checked_document(metadata: Mapping[str, str]) -> dict[str, Any]:
+    text = metadata.get(_METADATA_KEY)
+    if text is None:
+        raise ValueError(
+            f'expected a checkpoint of flatstep, got a safetensors file without "{_METADATA_KEY}" '
+            "in its metadata"
+        )
+    document = parse_json("metadata", text)
+    if not isinstance(document, dict):
+        raise TypeError("metadata: expected an object")
+    check_version("checkpoint", document.get("version"), _VERSION)
+    _check("metadata", document, _DOCUMENT)
+    if document["crc32"] != _crc32_of_rest(document):
+        raise ValueError("the metadata is damaged: its CRC-32 is not the one it was written with")
+    for slot in document["layout"]:
+        _check("layout", slot, _SLOT)
+    _check("state_dict", document["state_dict"], _STATE_DICT)
+    return document
+
+
+def _checked_tensors(file: Any, crc32s: Mapping[str, int]) -> dict[str, NDArray[Any]]:
+    if set(file.keys()) != set(crc32s):
+        raise ValueError("the file is damaged: its tensors are not those it was written with")
+    tensors: dict[str, NDArray[Any]] = {}
+    for name, crc32 in crc32s.items():
+        dtype = file.get_slice(name).get_dtype()
+        if dtype not in _DTYPES:
+            raise ValueError(f'tensor "{name}": expected dtype F32 or F64, got {dtype}')
+        tensors[name] = file.get_tensor(name)
+        if zlib.crc32(tensors[name].data) != crc32:
+            raise ValueError(
+                f'tensor "{name}" is damaged: its CRC-32 is not the one it was written with'
+            )
+    return tensors
+
+
+def _checkpoint(document: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Checkpoint:
+    layout = tuple(
+        CheckpointSlot(**{**slot, "shape": tuple(slot["shape"])}) for slot in document["layout"]
+    )
+    shapes = {slot.key: slot.shape for slot in layout}
+    state_dict = dict(document["state_dict"])
+    dtype = state_dict["dtype"]
+
+    def tensor(key: str, name: str) -> NDArray[Any]:
+        if name not in tensors or key not in shapes:
+            raise ValueError(f'tensor "{name}": expected it and its parameter in the file')
+        array = tensors[name]
+        if array.shape != shapes[key] or array.dtype != dtype:
+            raise ValueError(
+                f'tensor "{name}": expected {dtype} of shape {shapes[key]}, got {array.dtype} of '
+                f"shape {array.shape}"
+            )
+        return array
+
+    state_dict["state"] = {
+        key: {name: tensor(key, f"{key}/{name}") for name in names}
+        for key, names in state_dict["state"].items()
+    }
+    for name in ("learning_rate", "momentum"):
+        state_dict[name] = {key: float(value) for key, value in state_dict[name].items()}
+    accumulated = None
+    if document["accumulated"]:
+        accumulated = {key: tensor(key, f"{key}/{ACCUMULATED}") for key in shapes}
+    return Checkpoint(
+        updater=document["updater"],
+        monitor=document["monitor"],
+        layout=layout,
+        configuration=configuration_from_dict(document["configuration"]),
+        state_dict=state_dict,
+        parameters={key: tensor(key, key) for key in shapes},
+        accumulated=accumulated,
+    )
+
+
+# ---------------------------------------------------------------- what the object must consist of
+
+_Test = Callable[[Any], bool]
+
+
+def _is(kind: type[Any]) -> _Test:
+    return lambda value: type(value) is kind
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_rate(value: Any) -> bool:
+    return value == "Infinity" or (type(value) in (int, float) and value >= 0)
+
+
+def _list_of(test: _Test) -> _Test:
+    return lambda value: type(value) is list and all(map(test, value))
+
+
+def _object_of(test: _Test) -> _Test:
+    return lambda value: type(value) is dict and all(map(test, value.values()))
+
+
+_DOCUMENT: dict[str, _Test] = {
+    "version": _is_count,
+    "written_by": _is(str),
+    "updater": _is(str),
+    "monitor": _is(bool),
+    "layout": _list_of(_is(dict)),
+    "configuration": _is(dict),
+    "state_dict": _is(dict),
+    "accumulated": _is(bool),
+    "tensors": _object_of(_is_count),
+    "crc32": _is_count,
+}
+_SLOT: dict[str, _Test] = {
+    "key": _is(str),
+    "layer": _is(str),
+    "param": _is(str),
+    "shape": _list_of(_is_count),
+    "order": lambda value: value in ("C", "F"),
+}
+_STATE_DICT: dict[str, _Test] = {
+    "version": _is_count,
+    "dtype": lambda value: value in _DTYPES.values(),
+    "iteration": _is_count,
+    "epoch": _is_count,
+    "skipped_steps": _is_count,
+    "state": _object_of(_list_of(_is(str))),
+    "learning_rate": _object_of(_is_rate),
+    "momentum": _object_of(_is_rate),
+}
+
+
+def _check(where: str, value: Mapping[str, Any], tests: Mapping[str, _Test]) -> None:
+    if set(value) != set(tests):
+        raise ValueError(
+            f"{where}: expected the fields {', '.join(tests)}, got {', '.join(value) or 'none'}"
+        )
+    for name, test in tests.items():
+        if not test(value[name]):
+            raise ValueError(f"{where}: {name}: got what cannot stand there: {value[name]!r:.200}")
