@@ -4,9 +4,9 @@
     python bench/callgrind_tiny.py --functions 12     and the functions where they are spent
 
 Times of steps below a microsecond drift with the machine; their instruction counts do not. The
-network is compare.py's `tiny`. Each variant runs twice, with so many steps and with twice as many:
-the difference is the steps alone, without start and import. Python's own loop over the steps and
-its call of the method are in it, and are all there is to the empty method call.
+network is compare.py's `tiny`. Each variant takes so many steps and then twice as many: the
+difference is the steps alone. Python's own loop over the steps and its call of the method are in
+it, and are all there is to the empty method call.
 """
 
 from __future__ import annotations
@@ -37,31 +37,55 @@ VARIANTS = (
 )
 
 
-def run_steps(contender: str, strategy: str, steps: int) -> None:
-    """What runs under callgrind."""
-    wanted = "limit" if contender == "empty method call" else "flatstep"
-    sources, absent = contenders.load([wanted])
-    for name, reason in absent.items():
-        raise SystemExit(f"{name}: absent ({reason})")
-    case = Case("tiny", TINY, 1, strategy)
+def run_variants(strategies: Sequence[str]) -> None:
+    """What runs under callgrind: per variant a dump of its start, its steps, twice its steps."""
+    sources, absent = contenders.load(["flatstep", "limit"])
+    if "flatstep" in absent:
+        raise SystemExit(f"flatstep: absent ({absent['flatstep']})")
     for source in sources:
         source.set_threads(1)
-        for found in source.contenders(case):
-            if found.name == contender:
-                found.nanoseconds(20 + steps)
+    for strategy in strategies:
+        case = Case("tiny", TINY, 1, strategy)
+        for contender in (found for source in sources for found in source.contenders(case)):
+            if (contender.name, strategy) in VARIANTS:
+                print(f"{contender.name}/{strategy}", flush=True)
+                for steps in (20, STEPS, 2 * STEPS):
+                    contender.nanoseconds(steps)
+                    _control("--dump")
 
 
-def instructions(contender: str, strategy: str, steps: int, folder: Path) -> Counter[str]:
-    """Callgrind's count per function, and under "" their sum."""
-    out = folder / f"{contender}-{strategy}-{steps}.out"
-    child = [sys.executable, __file__, "--run", contender, strategy, str(steps)]
-    valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--", *child]
-    environment = {**os.environ, "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(valgrind, capture_output=True, text=True, env=environment, check=False)
+def _control(command: str) -> None:
+    subprocess.run(
+        ["callgrind_control", command, str(os.getpid())], check=True, capture_output=True
+    )
+
+
+def measure(strategies: Sequence[str], folder: Path) -> dict[str, Counter[str]]:
+    """Per variant callgrind's count per function, and under "" their sum, of STEPS steps."""
+    out = folder / "dump"
+    valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--"]
+    child = [sys.executable, __file__, "--run", "--strategies", *strategies]
+    done = subprocess.run(
+        valgrind + child,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"},
+        check=False,
+    )
     if done.returncode != 0:
-        raise SystemExit(f"{' '.join(valgrind)} failed:\n{done.stderr}")
+        raise SystemExit(f"{' '.join(valgrind + child)} failed:\n{done.stderr}")
+    counts = {}
+    for index, variant in enumerate(done.stdout.splitlines()):
+        fewer, more = (_read(folder / f"dump.{3 * index + part}") for part in (2, 3))
+        more.subtract(fewer)
+        counts[variant] = more
+    return counts
+
+
+def _read(path: Path) -> Counter[str]:
+    """The counts of one dump."""
     annotated = subprocess.run(
-        ["callgrind_annotate", "--threshold=100", "--show-percs=no", "--auto=no", str(out)],
+        ["callgrind_annotate", "--threshold=100", "--show-percs=no", "--auto=no", str(path)],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     counts: Counter[str] = Counter()
@@ -92,24 +116,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--functions", type=int, default=0, metavar="N", help="show the N costliest functions"
     )
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=STRATEGIES)
-    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--run", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args(argv)
     if chosen.run:
-        run_steps(chosen.run[0], chosen.run[1], int(chosen.run[2]))
+        run_variants(chosen.strategies)
         return 0
-    print(f"Instructions of a step, {TINY}")
+    print(f"Instructions of a step, {TINY}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        for contender, strategy in VARIANTS:
-            if strategy not in chosen.strategies:
-                continue
-            fewer, more = (
-                instructions(contender, strategy, steps, Path(folder))
-                for steps in (STEPS, 2 * STEPS)
-            )
-            more.subtract(fewer)
-            title = contender if strategy == "None" else f"{contender}, {strategy}"
-            print(f"  {title:40}{more.pop('') / STEPS:>10,.0f}", flush=True)
-            for name, count in more.most_common(chosen.functions):
+        for variant, counts in measure(chosen.strategies, Path(folder)).items():
+            title = variant.removesuffix("/None").replace("/", ", ")
+            total = counts.pop("")
+            print(f"  {title:40}{total / STEPS:>10,.0f}")
+            # The frames below the dump appear with all that they called; no function has it all.
+            costs = [entry for entry in counts.most_common() if entry[1] < total]
+            for name, count in costs[: chosen.functions]:
                 print(f"    {count / STEPS:>8,.1f}  {name}")
     return 0
 

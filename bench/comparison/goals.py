@@ -69,6 +69,8 @@ MAIN = ("tiny", "mlp", "deep", "2000x64", "1M", "16M", "64M", "64x1M")
 FUSED, CPU_ADAM = "torch fused", "DeepSpeed CPUAdam"
 GOALS: tuple[Goal, ...] = (
     *_per("tiny", "tiny", PLAIN, (FUSED, 50), (CPU_ADAM, 30), ("NumPy", 30)),
+    # Gradients in a buffer that both know: NumPy's one flat array, our bound gradients.
+    Goal("tiny, bound", ("tiny",), PLAIN, "NumPy, flat", 30, "flatstep, bound"),
     *_per("tiny, clipped", "tiny", CLIP, (FUSED, 150)),
     Goal("tiny, bound", ("tiny",), PLAIN, "empty method call", 4, "flatstep, bound", at_most=True),
     *_per("mlp", "mlp", PLAIN, (FUSED, 3), (CPU_ADAM, 2)),
