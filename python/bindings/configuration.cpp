@@ -205,7 +205,9 @@ class PythonUpdater {
     info_.name = name_;
     info_.hyper_parameters = hyper_parameters_;
     info_.state_names = state_names_;
-    set_initial_state(info_);
+    info_.initial_state = [this](std::size_t array, const double*, Semantics) {
+      return initial_state_[array];
+    };
     info_.float_callback = [this](const CallbackArguments<float>& arguments) {
       return call(arguments);
     };
@@ -228,17 +230,6 @@ class PythonUpdater {
   const UpdaterInfo& info() const { return info_; }
 
  private:
-  /// Where UpdaterInfo::initial_state holds a plain function, there is no place for the values.
-  template <class Info>
-  void set_initial_state(Info& info) {
-    const auto value = [this](std::size_t array, const double*, Semantics) {
-      return initial_state_[array];
-    };
-    if constexpr (std::is_assignable_v<decltype((info.initial_state)), decltype(value)>) {
-      info.initial_state = value;
-    }
-  }
-
   void read_state() {
     const py::object names = instance_.attr("state");
     if (!py::isinstance<py::tuple>(names) && !py::isinstance<py::list>(names)) {

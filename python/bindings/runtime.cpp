@@ -5,6 +5,8 @@
 #include <flatstep/threads.hpp>
 #include <flatstep/version.hpp>
 
+#include <pybind11/stl.h>
+
 #include <string>
 #include <vector>
 

@@ -75,9 +75,7 @@ class NetworkUpdater(_core.Updater):
                 f"{type(configuration).__name__}"
             )
         named = (
-            list(params)
-            if isinstance(params, _Named)
-            else named_parameters(params, self.key_style)
+            list(params) if isinstance(params, _Named) else named_parameters(params, self.key_style)
         )
         super().__init__(
             configuration,
@@ -271,9 +269,7 @@ class NetworkUpdater(_core.Updater):
         """
         version = state_dict.get("version")
         if version != _STATE_DICT_VERSION:
-            raise ValueError(
-                f"state_dict: expected version {_STATE_DICT_VERSION}, got {version!r}"
-            )
+            raise ValueError(f"state_dict: expected version {_STATE_DICT_VERSION}, got {version!r}")
         if state_dict.get("dtype") != str(self.dtype):
             raise ValueError(
                 f"state_dict: expected dtype {self.dtype}, got {state_dict.get('dtype')}; make "
@@ -349,9 +345,7 @@ class NetworkUpdater(_core.Updater):
         for name, given in (("learning_rate", learning_rates), ("momentum", momenta)):
             left_out.extend(f"{key}/{name}" for key in given if key not in self._places)
         rates: list[tuple[float | None, float | None]] = []
-        for key, (learning_rate, momentum) in zip(
-            self._places, self._initial_rates, strict=True
-        ):
+        for key, (learning_rate, momentum) in zip(self._places, self._initial_rates, strict=True):
             rates.append((learning_rates.get(key, learning_rate), momenta.get(key, momentum)))
         return rates
 
@@ -502,7 +496,7 @@ def _class_for(
 ) -> type[MultiLayerUpdater] | type[ComputationGraphUpdater] | type[LayerUpdater]:
     if not isinstance(params, Mapping):
         return MultiLayerUpdater
-    nested = any(isinstance(value, (Mapping, list, tuple)) for value in params.values())
+    nested = any(isinstance(value, Mapping) for value in params.values())
     keys = [str(key) for key in params]
     if not nested and keys and not any("_" in key for key in keys):
         return LayerUpdater

@@ -71,9 +71,7 @@ def _layer_items(layer: object) -> Iterator[tuple[str, Any]]:
         yield "0", layer
 
 
-def named_parameters(
-    arrays: Arrays, style: KeyStyle, what: str = "params"
-) -> list[NamedParameter]:
+def named_parameters(arrays: Arrays, style: KeyStyle, what: str = "params") -> list[NamedParameter]:
     """Any accepted form as one list of named arrays, in order.
 
     Raises:
@@ -81,7 +79,9 @@ def named_parameters(
         TypeError: a form that is not accepted.
     """
     if isinstance(arrays, Mapping):
-        if style is not KeyStyle.LAYER and any(_is_layer(v) for v in arrays.values()):
+        if style is not KeyStyle.LAYER and any(
+            isinstance(value, Mapping) for value in arrays.values()
+        ):
             return _named_by_layer(arrays.items(), style, what)
         return [_split(_name(key, f"{what}: key"), array, style) for key, array in arrays.items()]
     if _is_sequence(arrays):
@@ -90,12 +90,6 @@ def named_parameters(
         return _named_by_layer(enumerate(arrays), style, what)
     raise TypeError(
         f"{what}: expected a mapping or a sequence of arrays, got {type(arrays).__name__}"
-    )
-
-
-def _is_layer(value: object) -> bool:
-    return isinstance(value, Mapping) or (
-        _is_sequence(value) and not isinstance(value, np.ndarray)
     )
 
 
@@ -135,9 +129,7 @@ def in_slot_order(updater: NetworkUpdater, gradients: Any) -> list[Any]:
         found[place] = named.array
         given.add(named.key)
     missing = [
-        slot.key
-        for slot in layout
-        if slot.key not in given and not updater.is_frozen(slot.layer)
+        slot.key for slot in layout if slot.key not in given and not updater.is_frozen(slot.layer)
     ]
     if missing:
         raise ParameterKeyError(

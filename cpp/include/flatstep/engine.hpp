@@ -55,12 +55,11 @@ struct SlotReport {
   double parameter_norm = no_value;  ///< monitored: ‖parameter‖ before the step
 };
 
-/// What a pass works on: one pointer per slot.
+/// What a step reads and writes besides parameters and state: one pointer per slot.
 template <class T>
 struct StepMemory {
-  std::span<const T* const> gradients;   ///< nullptr: absent (frozen slots only)
-  std::span<T* const> updates;           ///< where updates go; empty: apply them to the parameters
-  std::span<T* const> parameters;
+  std::span<const T* const> gradients;  ///< nullptr: absent (frozen slots only)
+  std::span<T* const> updates;          ///< where updates go; empty: apply them to the parameters
 };
 
 inline namespace FLATSTEP_DISPATCH {
@@ -68,15 +67,18 @@ inline namespace FLATSTEP_DISPATCH {
 template <class T>
 class Engine {
  public:
+  /// @param parameters one pointer per slot
   /// @param monitor gather ‖update‖ and ‖parameter‖ in every pass
-  Engine(const Layout& layout, const Plan& plan, bool monitor) : monitor_(monitor) {
+  Engine(const Layout& layout, const Plan& plan, std::span<T* const> parameters,
+         const State<T>& state, bool monitor)
+      : monitor_(monitor) {
     active_target();  // throws here, where it may, for an unknown FLATSTEP_ISA
     const std::size_t slots = layout.slots.size();
+    make_segments(layout, plan, parameters, state);
     sums_.resize(plan.chunks.size());
     finite_.resize(plan.chunks.size());
     if (monitor) monitored_.resize(plan.chunks.size());
     slot_sums_.resize(slots);
-    pre_.resize(slots);
     group_norms_.resize(plan.groups.size());
     group_factors_.resize(plan.groups.size());
     values_.resize(plan.rate_groups.size());
@@ -113,13 +115,17 @@ class Engine {
     const std::int64_t iteration = options.iteration.value_or(state.counters.iteration);
     const std::int64_t epoch = options.epoch.value_or(state.counters.epoch);
     StepReport report{StepStatus::done, iteration, epoch};
-    if (options.batch_size < 1 || iteration < 0 || epoch < 0 || gradient_missing()) {
+    if (options.batch_size < 1 || iteration < 0 || epoch < 0 || !has_gradients()) {
       report.status = StepStatus::invalid;
       return report;
     }
     inverse_batch_ = 1.0 / static_cast<double>(options.batch_size);
     evaluate_rates(iteration, epoch);
     fill_constants();
+    for (std::size_t k = 0; k < segments_.size(); ++k) {
+      segments_[k].gradient = memory.gradients[segment_slots_[k]];
+      if (!applies()) segments_[k].update = memory.updates[segment_slots_[k]];
+    }
 
     if (plan.looks_first) {
       const Stage all{0, plan.chunks.size(), 0, plan.groups.size()};
@@ -172,14 +178,14 @@ class Engine {
       report.clipped = !renormalizes(plan.groups[s.group].strategy) && report.factor != 1.0;
     }
     if (monitor_) {
-      double update = 0;
-      double parameter = 0;
+      SumOfSquares update;
+      SumOfSquares parameter;
       for (std::size_t c = s.chunk_begin; c < s.chunk_end; ++c) {
-        update += monitored_[c][0];
-        parameter += monitored_[c][1];
+        update.add(monitored_[c].update, 1.0);
+        parameter.add(monitored_[c].parameter, 1.0);
       }
-      report.update_norm = std::sqrt(update);
-      report.parameter_norm = std::sqrt(parameter);
+      report.update_norm = update.root().get();
+      report.parameter_norm = parameter.root().get();
     }
     return report;
   }
@@ -207,17 +213,42 @@ class Engine {
   static constexpr std::size_t cost_of_chunk = 64;
   /// A thread is worth waking for this many elements.
   static constexpr std::size_t elements_per_thread = 32768;
+  /// Elements of an update on the stack.
+  static constexpr std::size_t monitored_block = 1024;
   /// Segments gathered for one kernel call.
   static constexpr std::size_t segments_per_call = 32;
 
-  bool gradient_missing() const {
-    for (std::size_t i = 0; i < plan_->slots.size(); ++i) {
-      if (plan_->slots[i].active && memory_->gradients[i] == nullptr &&
-          layout_->slots[i].size > 0) {
-        return true;
+  bool applies() const { return memory_->updates.empty(); }
+
+  bool has_gradients() const {
+    return std::all_of(segments_.begin(), segments_.end(), [&, k = std::size_t{0}](
+                                                               const Segment<T>& segment) mutable {
+      return memory_->gradients[segment_slots_[k++]] != nullptr || segment.size == 0;
+    });
+  }
+
+  /// One segment per active slot, in the order of the chunks, complete but for the step's gradient.
+  void make_segments(const Layout& layout, const Plan& plan, std::span<T* const> parameters,
+                     const State<T>& state) {
+    segment_of_.assign(layout.slots.size(), none);
+    for (const std::size_t i : plan.order) {
+      const LayoutSlot& slot = layout.slots[i];
+      const Run& run = plan.runs[plan.slots[i].run];
+      Segment<T> segment{};
+      segment.parameter = parameters[i];
+      segment.size = slot.size;
+      segment.pre[0] = segment.pre[1] = 1;
+      for (std::size_t a = 0; a < run.updater->state_names.size(); ++a) {
+        segment.state[a] = state.view.data() + slot.state_offset + a * slot.state_stride;
       }
+      if (calls_.empty() || calls_.back().run != plan.slots[i].run) {
+        calls_.push_back({plan.slots[i].run, segments_.size(), 0});
+      }
+      ++calls_.back().count;
+      segment_of_[i] = segments_.size();
+      segment_slots_.push_back(i);
+      segments_.push_back(segment);
     }
-    return false;
   }
 
   // ---------------------------------------------------------------------- rates and constants
@@ -337,7 +368,7 @@ class Engine {
       const PlanSlot& slot = plan_->slots[i];
       Scaled factor = slot.group == none ? Scaled{1.0, 0} : group_factors_[slot.group];
       if (slot.divides_before) factor.value *= inverse_batch_;
-      split_factor<T>(factor, pre_[i].factors);
+      split_factor<T>(factor, segments_[segment_of_[i]].pre);
       c = slot.chunk_end;
     }
   }
@@ -358,12 +389,9 @@ class Engine {
         std::copy_n(state_array(i, a), slot.size, state_scratch);
         state_scratch += slot.size;
       }
-      Segment<T> segment{};
-      segment.gradient = memory_->gradients[i];
-      segment.parameter = memory_->parameters[i];
+      Segment<T>& given = segments_[segment_of_[i]];
+      Segment<T> segment = given;
       segment.update = gradient;
-      segment.size = slot.size;
-      std::copy_n(pre_[i].factors, 2, segment.pre);
       PassConstants<T> constants = constants_[plan_->slots[i].run];
       constants.l2_after = constants.l1_after = 0;
       constants.post = 1;
@@ -380,6 +408,9 @@ class Engine {
           iteration,
           epoch};
       if (!callback_of(*run.callback)(arguments)) return false;
+      // The pass takes up here: what comes before the updater is done.
+      given.gradient = gradient;
+      given.pre[0] = given.pre[1] = 1;
     }
     state_scratch = state_scratch_.data();
     for (const std::size_t i : plan_->callback_slots) {
@@ -418,62 +449,78 @@ class Engine {
   }
 
   void pass(const Stage& stage) {
-    in_parallel(stage, [&](std::size_t begin, std::size_t end) { pass_chunks(begin, end); });
+    in_parallel(stage, [&](std::size_t begin, std::size_t end) {
+      if (monitor_) {
+        pass_chunks_monitored(begin, end);
+      } else if (begin == 0 && end == plan_->chunks.size()) {
+        for (const Call& call : calls_) {
+          pass_segments(call.run, &segments_[call.first], call.count, applies());
+        }
+      } else {
+        pass_chunks(begin, end);
+      }
+    });
   }
 
-  /// Gathers chunks into segments: one kernel call per run of chunks with equal constants.
+  /// Gathers chunks into segments: one kernel call per stretch of chunks of equal runs.
   void pass_chunks(std::size_t begin, std::size_t end) {
     Segment<T> segments[segments_per_call];
     std::size_t count = 0;
     std::size_t run = none;
-    const auto flush = [&] {
-      if (count > 0) pass_segments(run, segments, count);
-      count = 0;
-    };
     for (std::size_t c = begin; c < end;) {
       const Chunk& chunk = plan_->chunks[c];
       const PlanSlot& slot = plan_->slots[chunk.slot];
-      if (slot.run != run || count == segments_per_call) {
-        flush();
-        run = slot.run;
+      if (count > 0 && (slot.run != run || count == segments_per_call)) {
+        pass_segments(run, segments, count, applies());
+        count = 0;
       }
-      // The monitor sums by chunk; otherwise a slot's chunks are one segment.
-      const std::size_t next = monitor_ ? c + 1 : std::min(slot.chunk_end, end);
+      run = slot.run;
+      const std::size_t next = std::min(slot.chunk_end, end);
       const Chunk& last = plan_->chunks[next - 1];
-      fill_segment(segments[count++], c, chunk, last.offset + last.size - chunk.offset);
+      segments[count++] = part_of(chunk.slot, chunk.offset, last.offset + last.size - chunk.offset);
       c = next;
     }
-    flush();
+    if (count > 0) pass_segments(run, segments, count, applies());
   }
 
-  void fill_segment(Segment<T>& segment, std::size_t c, const Chunk& chunk, std::size_t size) {
-    const std::size_t i = chunk.slot;
-    const Run& run = plan_->runs[plan_->slots[i].run];
-    segment.size = size;
-    segment.parameter = memory_->parameters[i] + chunk.offset;
-    segment.update = memory_->updates.empty() ? nullptr : memory_->updates[i] + chunk.offset;
-    if (run.callback != nullptr) {
-      segment.gradient = gradient_scratch_.data() + scratch_offsets_[i] + chunk.offset;
-      segment.pre[0] = segment.pre[1] = 1;
-    } else {
-      segment.gradient = memory_->gradients[i] + chunk.offset;
-      segment.pre[0] = pre_[i].factors[0];
-      segment.pre[1] = pre_[i].factors[1];
+  /// The same, measuring ‖update‖ and ‖parameter‖: block by block, the update is written down (on the stack
+  /// where it is to be applied), measured, and then subtracted. The same bits as pass_chunks.
+  void pass_chunks_monitored(std::size_t begin, std::size_t end) {
+    T block[monitored_block];
+    for (std::size_t c = begin; c < end; ++c) {
+      const Chunk& chunk = plan_->chunks[c];
+      SumOfSquares update;
+      SumOfSquares parameter;
+      for (std::size_t offset = 0; offset < chunk.size; offset += monitored_block) {
+        const std::size_t size = std::min(monitored_block, chunk.size - offset);
+        Segment<T> segment = part_of(chunk.slot, chunk.offset + offset, size);
+        if (applies()) segment.update = block;
+        parameter.add(kernels_->sum_of_squares(segment.parameter, size));
+        pass_segments(plan_->slots[chunk.slot].run, &segment, 1, false);
+        update.add(kernels_->sum_of_squares(segment.update, size));
+        if (applies()) kernels_->subtract(segment.parameter, block, size);
+      }
+      monitored_[c] = {update, parameter};
     }
-    const LayoutSlot& slot = layout_->slots[i];
-    T* state = state_->view.data() + slot.state_offset + chunk.offset;
-    for (std::size_t a = 0; a < run.updater->state_names.size(); ++a) {
-      segment.state[a] = state;
-      state += slot.state_stride;
-    }
-    segment.monitor = monitor_ ? monitored_[c].data() : nullptr;
   }
 
-  void pass_segments(std::size_t k, const Segment<T>* segments, std::size_t count) {
+  /// A stretch of a slot's segment.
+  Segment<T> part_of(std::size_t slot, std::size_t offset, std::size_t size) const {
+    Segment<T> part = segments_[segment_of_[slot]];
+    part.gradient += offset;
+    part.parameter += offset;
+    if (part.update != nullptr) part.update += offset;
+    for (T*& state : part.state) {
+      if (state != nullptr) state += offset;
+    }
+    part.size = size;
+    return part;
+  }
+
+  void pass_segments(std::size_t k, const Segment<T>* segments, std::size_t count, bool apply) {
     const Run& run = plan_->runs[k];
-    unsigned kind = memory_->updates.empty() ? pass_applies : 0;
+    unsigned kind = apply ? pass_applies : 0;
     if (run.regularizes()) kind |= pass_regularizes;
-    if (monitor_) kind |= pass_monitors;
     if (run.callback == nullptr) {
       if (run.clamps()) kind |= pass_clamps;
       kernels_of(run).passes[kind](segments, count, constants_[k]);
@@ -486,7 +533,7 @@ class Engine {
   }
 
   void clear_frozen_updates() {
-    if (memory_->updates.empty()) return;
+    if (applies()) return;
     for (std::size_t i = 0; i < plan_->slots.size(); ++i) {
       if (!plan_->slots[i].active && memory_->updates[i] != nullptr) {
         std::fill_n(memory_->updates[i], layout_->slots[i].size, T{0});
@@ -521,8 +568,15 @@ class Engine {
     });
   }
 
-  struct Pre {
-    T factors[2];
+  /// One kernel call of a pass over everything.
+  struct Call {
+    std::size_t run;
+    std::size_t first;
+    std::size_t count;
+  };
+  struct Monitored {
+    SumOfSquares update;
+    SumOfSquares parameter;
   };
 
   bool monitor_;
@@ -532,12 +586,16 @@ class Engine {
   // Per chunk.
   std::vector<ScaledSum> sums_;
   std::vector<char> finite_;
-  std::vector<std::array<double, 2>> monitored_;
+  std::vector<Monitored> monitored_;
   std::vector<std::size_t> costs_;  ///< running total
   // Per slot.
   std::vector<SumOfSquares> slot_sums_;
-  std::vector<Pre> pre_;
+  std::vector<std::size_t> segment_of_;
   std::vector<std::size_t> scratch_offsets_;
+  // Per active slot, in the order of the chunks.
+  std::vector<Segment<T>> segments_;
+  std::vector<std::size_t> segment_slots_;
+  std::vector<Call> calls_;
   // Per group.
   std::vector<Scaled> group_norms_;
   std::vector<Scaled> group_factors_;

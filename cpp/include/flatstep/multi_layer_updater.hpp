@@ -107,13 +107,13 @@ class Updater {
   /// slot's may be nullptr.
   StepReport step(std::span<const T* const> gradients, const StepOptions& options = {}) noexcept {
     if (gradients.size() != layout_.slots.size()) return invalid();
-    return engine_->step(layout_, plan_, {gradients, {}, parameters_}, state_, options);
+    return engine_->step(layout_, plan_, {gradients, {}}, state_, options);
   }
 
   /// The gradients become the updates, in place; the parameters are left as they are.
   StepReport update(std::span<T* const> gradients, const StepOptions& options = {}) noexcept {
     if (gradients.size() != layout_.slots.size()) return invalid();
-    return engine_->step(layout_, plan_, {gradients, gradients, parameters_}, state_, options);
+    return engine_->step(layout_, plan_, {gradients, gradients}, state_, options);
   }
 
   StepReport step(std::initializer_list<std::span<const T>> gradients,
@@ -226,7 +226,7 @@ class Updater {
 
   void replan() {
     plan_ = make_plan(layout_, settings_, state_.rates, cached_bytes() / sizeof(T));
-    engine_.emplace(layout_, plan_, monitor_);
+    engine_.emplace(layout_, plan_, std::span<T* const>(parameters_), state_, monitor_);
     gradients_.assign(layout_.slots.size(), nullptr);
   }
 

@@ -83,6 +83,10 @@ inline Scaled normalization_factor(GradientNormalization strategy, double thresh
 template <class T>
 inline void split_factor(const Scaled& factor, T (&parts)[2]) {
   parts[1] = 1;
+  if (factor.exponent == 0 && factor.value > 0x1p-100 && factor.value < 0x1p100) {
+    parts[0] = static_cast<T>(factor.value);
+    return;
+  }
   if (factor.value == 0 || !std::isfinite(factor.value)) {
     parts[0] = static_cast<T>(factor.value);
     return;

@@ -77,6 +77,7 @@ struct Plan {
   std::vector<Run> runs;
   std::vector<Group> groups;
   std::vector<PlanSlot> slots;
+  std::vector<std::size_t> order;  ///< active slots, in the order of their chunks
   std::vector<Chunk> chunks;
   std::vector<Stage> stages;
   std::vector<std::size_t> callback_slots;
@@ -223,7 +224,7 @@ class PlanBuilder {
   /// Chunks follow the slots, so that a stage is a stretch of them; but where the whole network fits the
   /// cache, run by run, so that equal slots that are no neighbours share one kernel call.
   void order_chunks() {
-    std::vector<std::size_t> order;
+    std::vector<std::size_t>& order = plan_.order;
     for (std::size_t i = 0; i < plan_.slots.size(); ++i) {
       if (plan_.slots[i].active) order.push_back(i);
     }

@@ -26,6 +26,22 @@ inline namespace FLATSTEP_DISPATCH {
 
 #if defined(FLATSTEP_RUNTIME_KERNELS)
 
+/// An instruction set: its name and its kernels.
+struct Target {
+  const char* name;
+  const KernelTable<float>* float_kernels;
+  const KernelTable<double>* double_kernels;
+
+  template <class T>
+  const KernelTable<T>& kernels() const {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      return *float_kernels;
+    } else {
+      return *double_kernels;
+    }
+  }
+};
+
 /// The targets that this program holds and this machine can run, best first. Defined in
 /// cpp/kernels/dispatch.cpp.
 std::span<const Target> targets();
@@ -41,17 +57,27 @@ void set_target(std::string_view name);
 #else
 
 namespace native_tables {
-inline constexpr KernelTable<float> native_float_kernels =
-    make_kernel_table<native::Vector<float>, native::Vector<double>>(Updaters{});
-inline constexpr KernelTable<double> native_double_kernels =
-    make_kernel_table<native::Vector<double>, native::Vector<double>>(Updaters{});
-inline constexpr Target native_target[] = {
-    {native::Target::name, &native_float_kernels, &native_double_kernels}};
+template <class T>
+inline constexpr KernelTable<T> kernels =
+    make_kernel_table<native::Vector<T>, native::Vector<double>>(Updaters{});
 }  // namespace native_tables
 
+/// The instruction set that the including unit is compiled for. Only the element types that are used
+/// are compiled.
+struct Target {
+  const char* name;
+
+  template <class T>
+  const KernelTable<T>& kernels() const {
+    return native_tables::kernels<T>;
+  }
+};
+
+inline constexpr Target native_target[] = {{native::Target::name}};
+
 /// Header-only: the one target that the including unit is compiled for.
-inline std::span<const Target> targets() { return native_tables::native_target; }
-inline const Target& active_target() { return native_tables::native_target[0]; }
+inline std::span<const Target> targets() { return native_target; }
+inline const Target& active_target() { return native_target[0]; }
 inline void set_target(std::string_view name) {
   if (name != targets()[0].name) {
     throw std::invalid_argument("instruction set: expected \"" + std::string(targets()[0].name) +

@@ -27,8 +27,7 @@ struct Segment {
   T* update;                   ///< written where the pass does not apply; may be `gradient`'s memory
   T* state[max_state_arrays];  ///< read and written
   std::size_t size;
-  T pre[2];           ///< two factors of the gradient: normalisation and division by the batch
-  double* monitor;    ///< where the pass monitors: [‖update‖², ‖parameter‖²] before the step
+  T pre[2];                    ///< two factors of the gradient: normalisation and division by the batch
 };
 
 /// What all segments of a pass share.
@@ -47,8 +46,7 @@ struct PassConstants {
 inline constexpr unsigned pass_applies = 1;      ///< p −= u', else u' is written
 inline constexpr unsigned pass_regularizes = 2;  ///< reads p
 inline constexpr unsigned pass_clamps = 4;
-inline constexpr unsigned pass_monitors = 8;
-inline constexpr unsigned pass_kinds = 16;
+inline constexpr unsigned pass_kinds = 8;
 
 template <class T>
 using Pass = void (*)(const Segment<T>* segments, std::size_t count, const PassConstants<T>&);
@@ -70,27 +68,10 @@ struct KernelTable {
   /// Of at most chunk_size elements.
   ScaledSum (*sum_of_squares)(const T* x, std::size_t size);
   bool (*all_finite)(const T* x, std::size_t size);
+  /// p −= u.
+  void (*subtract)(T* p, const T* u, std::size_t size);
   /// sum += x.
   void (*accumulate)(T* sum, const T* x, std::size_t size);
 };
-
-/// An instruction set: its name and its tables.
-struct Target {
-  const char* name;
-  const KernelTable<float>* float_kernels;
-  const KernelTable<double>* double_kernels;
-
-  template <class T>
-  const KernelTable<T>& kernels() const;
-};
-
-template <>
-inline const KernelTable<float>& Target::kernels<float>() const {
-  return *float_kernels;
-}
-template <>
-inline const KernelTable<double>& Target::kernels<double>() const {
-  return *double_kernels;
-}
 
 }  // namespace flatstep

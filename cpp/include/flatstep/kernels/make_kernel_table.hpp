@@ -4,7 +4,7 @@
 // their own unit. Nothing here may call a function that another unit could emit too.
 #pragma once
 
-#include <flatstep/kernels/accumulate.hpp>
+#include <flatstep/kernels/add.hpp>
 #include <flatstep/kernels/all_finite.hpp>
 #include <flatstep/kernels/kernel_table.hpp>
 #include <flatstep/kernels/norm2.hpp>
@@ -15,21 +15,22 @@ namespace flatstep {
 template <unsigned... flags>
 struct Flags {};
 
-template <class V, class D, class U, unsigned... flags>
+template <class V, class U, unsigned... flags>
 constexpr KernelRow<typename V::value_type> make_kernel_row(Flags<flags...>) {
-  return {{&pass<V, D, U, flags>...}};
+  return {{&pass<V, U, flags>...}};
 }
 
-/// The kernels of the updater U on vectors V, with D the vector of double of the same target.
-template <class V, class D, class U>
+/// The kernels of the updater U on vectors V.
+template <class V, class U>
 constexpr KernelRow<typename V::value_type> make_kernel_row() {
-  static_assert(pass_kinds == 16);
-  return make_kernel_row<V, D, U>(Flags<0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15>{});
+  static_assert(pass_kinds == 8);
+  return make_kernel_row<V, U>(Flags<0, 1, 2, 3, 4, 5, 6, 7>{});
 }
 
+/// All kernels on vectors V, with D the vector of double of the same target.
 template <class V, class D, class... U>
 constexpr KernelTable<typename V::value_type> make_kernel_table(UpdaterList<U...>) {
-  return {{make_kernel_row<V, D, U>()...}, &norm2<D>, &all_finite<V>, &accumulate<V>};
+  return {{make_kernel_row<V, U>()...}, &norm2<D>, &all_finite<V>, &subtract<V>, &accumulate<V>};
 }
 
 }  // namespace flatstep

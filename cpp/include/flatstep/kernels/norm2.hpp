@@ -38,7 +38,9 @@ inline D load_as_double(const float* p, std::size_t size) {
 /// The lanes' sum, by halving.
 template <class D>
 inline double combine_lanes(D (&sums)[norm_lanes / D::lanes]) {
+#pragma GCC unroll 16
   for (std::size_t half = norm_lanes / D::lanes / 2; half > 0; half /= 2) {
+#pragma GCC unroll 16
     for (std::size_t k = 0; k < half; ++k) sums[k] = sums[k] + sums[k + half];
   }
   double lanes[D::lanes];
@@ -66,15 +68,19 @@ template <class D, class T, class Scale>
 inline double sum_of_squares(const T* x, std::size_t size, Scale scale) {
   constexpr std::size_t registers = norm_lanes / D::lanes;
   D sums[registers];
+#pragma GCC unroll 16
   for (D& sum : sums) sum = D::zero();
   std::size_t i = 0;
   for (; size - i >= norm_lanes; i += norm_lanes) {
+#pragma GCC unroll 16
     for (std::size_t k = 0; k < registers; ++k) {
       const D v = scale(load_as_double<D>(x + i + k * D::lanes));
       sums[k] = fma(v, v, sums[k]);
     }
   }
-  for (std::size_t k = 0; i < size; ++k) {
+#pragma GCC unroll 16
+  for (std::size_t k = 0; k < registers; ++k) {
+    if (i >= size) break;
     const std::size_t left = size - i < D::lanes ? size - i : D::lanes;
     const D v = scale(load_as_double<D>(x + i, left));
     sums[k] = fma(v, v, sums[k]);

@@ -6,13 +6,13 @@
 //   u'  = (u + l2_after·p + l1_after·sign(p))·post
 //   p  −= u'                                   or u' is written
 //
-// Inputs and outputs: kernel_table.hpp. What a pass does not do (clamp, read p, apply, monitor) is decided by its
+// Inputs and outputs: kernel_table.hpp. What a pass does not do (clamp, read p, apply) is decided by its
 // flags, when it is compiled. Both of DL4J's orders are values of the constants.
 // Rounding: that of the parts, one for post (none where it is 1), one for p.
 #pragma once
 
 #include <flatstep/kernels/clip.hpp>
-#include <flatstep/kernels/norm2.hpp>
+#include <flatstep/kernels/kernel_table.hpp>
 #include <flatstep/kernels/scale.hpp>
 #include <flatstep/kernels/transform.hpp>
 #include <flatstep/regularization.hpp>
@@ -35,31 +35,7 @@ inline auto broadcast_constants(const typename V::value_type* constants) {
   }
 }
 
-/// Sums the squares of what the lanes of a segment see, in norm2's fixed lanes.
-template <class V, class D>
-class Monitor {
- public:
-  void add(V v, std::size_t i) {
-    typename V::value_type values[V::lanes];
-    v.store(values);
-    for (std::size_t k = 0; k < V::lanes; k += D::lanes) {
-      double* sum = sums_ + (i + k) % norm_lanes;
-      const D x = detail::load_as_double<D>(values + k);
-      fma(x, x, D::load(sum)).store(sum);
-    }
-  }
-  double sum() const {
-    D sums[norm_lanes / D::lanes];
-    std::size_t i = 0;
-    for (D& sum : sums) sum = D::load(sums_ + D::lanes * i++);
-    return detail::combine_lanes<D>(sums);
-  }
-
- private:
-  double sums_[norm_lanes] = {};
-};
-
-template <class V, class D, class U, unsigned flags>
+template <class V, class U, unsigned flags>
 void pass(const Segment<typename V::value_type>* segments, std::size_t count,
           const PassConstants<typename V::value_type>& k) {
   const V clamp = V::broadcast(k.clamp);
@@ -72,15 +48,13 @@ void pass(const Segment<typename V::value_type>* segments, std::size_t count,
     const auto& s = *segment;
     const V pre0 = V::broadcast(s.pre[0]);
     const V pre1 = V::broadcast(s.pre[1]);
-    Monitor<V, D> update_squares;
-    Monitor<V, D> parameter_squares;
 
     transform<V>(s.size, [&](auto lanes, std::size_t i) {
       V g = scale(lanes.load(s.gradient + i), pre0, pre1);
       if constexpr ((flags & pass_clamps) != 0) g = clip(g, clamp);
 
       V p = V::zero();
-      if constexpr ((flags & (pass_applies | pass_regularizes | pass_monitors)) != 0) {
+      if constexpr ((flags & (pass_applies | pass_regularizes)) != 0) {
         p = lanes.load(s.parameter + i);
       }
       if constexpr ((flags & pass_regularizes) != 0) g = before.add(g, p);
@@ -94,21 +68,12 @@ void pass(const Segment<typename V::value_type>* segments, std::size_t count,
 
       if constexpr ((flags & pass_regularizes) != 0) u = after.add(u, p);
       u = u * post;
-      if constexpr ((flags & pass_monitors) != 0) {
-        update_squares.add(lanes.select(u), i);
-        parameter_squares.add(p, i);
-      }
       if constexpr ((flags & pass_applies) != 0) {
         lanes.store(p - u, s.parameter + i);
       } else {
         lanes.store(u, s.update + i);
       }
     });
-
-    if constexpr ((flags & pass_monitors) != 0) {
-      s.monitor[0] = update_squares.sum();
-      s.monitor[1] = parameter_squares.sum();
-    }
   }
 }
 

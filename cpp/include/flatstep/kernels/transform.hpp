@@ -13,7 +13,6 @@ template <class V>
 struct AllLanes {
   static V load(const typename V::value_type* p) { return V::load(p); }
   static void store(V v, typename V::value_type* p) { v.store(p); }
-  static V select(V v) { return v; }
 };
 
 template <class V>
@@ -22,8 +21,6 @@ struct FirstLanes {
 
   V load(const typename V::value_type* p) const { return V::load_partial(p, size); }
   void store(V v, typename V::value_type* p) const { v.store_partial(p, size); }
-  /// v in the first lanes, +0 in the others.
-  V select(V v) const { return keep(V::first(size), v); }
 };
 
 template <class V, class Body>

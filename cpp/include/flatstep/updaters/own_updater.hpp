@@ -15,10 +15,8 @@ inline namespace FLATSTEP_NATIVE_NAMESPACE {
 /// The UpdaterInfo of the user's own updater U.
 template <class U>
 const UpdaterInfo& own_updater_info() {
-  static constexpr auto float_kernels =
-      make_kernel_row<native::Vector<float>, native::Vector<double>, U>();
-  static constexpr auto double_kernels =
-      make_kernel_row<native::Vector<double>, native::Vector<double>, U>();
+  static constexpr auto float_kernels = make_kernel_row<native::Vector<float>, U>();
+  static constexpr auto double_kernels = make_kernel_row<native::Vector<double>, U>();
   static const UpdaterInfo info = [] {
     UpdaterInfo own = describe_updater<U>(-1);
     own.float_kernels = &float_kernels;

@@ -40,7 +40,8 @@ struct UpdaterInfo {
   std::string_view name;
   std::span<const HyperParameter> hyper_parameters;
   std::span<const std::string_view> state_names;
-  double (*initial_state)(std::size_t array, const double* values, Semantics) = nullptr;
+  /// Of a state array, at the updater's values; empty: 0.
+  std::function<double(std::size_t array, const double* values, Semantics)> initial_state{};
   void (*constants)(const double* values, const StepContext&, double* out) = nullptr;
 
   /// Place in the kernel tables, or -1 for an updater of the user's own.
