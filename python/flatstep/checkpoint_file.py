@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 import os
 import stat
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -210,6 +211,8 @@ def _checkpoint(document: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
         CheckpointSlot(**{**slot, "shape": tuple(slot["shape"])}) for slot in document["layout"]
     )
     shapes = {slot.key: slot.shape for slot in layout}
+    if len(shapes) < len(layout):
+        raise ValueError("layout: expected different keys")
     state_dict = dict(document["state_dict"])
     dtype = state_dict["dtype"]
 
@@ -247,6 +250,7 @@ def _checkpoint(document: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
 # ---------------------------------------------------------------- what the object must consist of
 
 _Test = Callable[[Any], bool]
+_LARGEST = sys.float_info.max
 
 
 def _is(kind: type[Any]) -> _Test:
@@ -258,7 +262,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_rate(value: Any) -> bool:
-    return value == "Infinity" or (type(value) in (int, float) and value >= 0)
+    return value == "Infinity" or (type(value) in (int, float) and 0 <= value <= _LARGEST)
 
 
 def _list_of(test: _Test) -> _Test:
