@@ -264,8 +264,12 @@ class PythonUpdater {
     const py::gil_scoped_acquire lock;
     try {
       const std::size_t size = arguments.gradient.size();
-      const auto array_of = [size](const T* data) {
-        return py::array_t<T>(static_cast<py::ssize_t>(size), data);
+      const auto array_of = [&](const T* data) {
+        const std::vector<py::ssize_t> shape(arguments.shape.begin(), arguments.shape.end());
+        const auto strides = arguments.column_major
+                                 ? py::detail::f_strides(shape, py::ssize_t{sizeof(T)})
+                                 : py::detail::c_strides(shape, py::ssize_t{sizeof(T)});
+        return py::array_t<T>(shape, strides, data);
       };
       const py::array_t<T> gradient = array_of(arguments.gradient.data());
       std::vector<py::array_t<T>> arrays;

@@ -219,7 +219,8 @@ class TypedCore final : public Core {
       const ArrayForm form = form_of(arrays_[i], names[i].key);
       slots.push_back({names[i],
                        {memory, static_cast<std::size_t>(form.size())},
-                       {form.shape.begin(), form.shape.end()}});
+                       {form.shape.begin(), form.shape.end()},
+                       !form.c_contiguous});
     }
     return slots;
   }
@@ -296,23 +297,26 @@ class TypedCore final : public Core {
     }
   }
 
-  /// Updates are written: two slots must not share memory.
+  /// Updates are written into the gradients: these must be apart from each other and from the
+  /// parameters.
   void check_apart() {
-    sorted_.clear();
-    const Layout& layout = updater_.layout();
+    ranges_.clear();
     for (std::size_t i = 0; i < gradients_.size(); ++i) {
-      if (gradients_[i] != nullptr && layout.slots[i].size > 0) {
-        sorted_.emplace_back(gradients_[i], i);
-      }
+      const std::size_t size = updater_.layout().slots[i].size;
+      if (size == 0) continue;
+      ranges_.push_back({updater_.parameters()[i], size, i, "parameter"});
+      if (gradients_[i] != nullptr) ranges_.push_back({gradients_[i], size, i, "gradient"});
     }
-    std::sort(sorted_.begin(), sorted_.end());
-    for (std::size_t k = 1; k < sorted_.size(); ++k) {
-      const auto& [before, i] = sorted_[k - 1];
-      if (sorted_[k].first < before + layout.slots[i].size) {
-        throw py::value_error("gradient \"" + forms_[sorted_[k].second].key + "\" and gradient \"" +
-                              forms_[i].key +
-                              "\" overlap in memory; update() writes into both: expected arrays of "
-                              "their own (np.copy)");
+    std::sort(ranges_.begin(), ranges_.end(),
+              [](const Range& a, const Range& b) { return a.begin < b.begin; });
+    for (std::size_t k = 1; k < ranges_.size(); ++k) {
+      const Range& a = ranges_[k - 1];
+      const Range& b = ranges_[k];
+      if (b.begin < a.begin + a.size) {
+        throw py::value_error(std::string(a.what) + " \"" + forms_[a.slot].key + "\" and " + b.what +
+                              " \"" + forms_[b.slot].key +
+                              "\" overlap in memory; update() writes into the gradients: expected "
+                              "arrays of their own (np.copy)");
       }
     }
   }
@@ -354,7 +358,13 @@ class TypedCore final : public Core {
   std::optional<StepReport> last_;
 
   std::vector<T*> gradients_;  ///< of the step under way
-  std::vector<std::pair<const T*, std::size_t>> sorted_;
+  struct Range {
+    const T* begin;
+    std::size_t size;
+    std::size_t slot;
+    const char* what;
+  };
+  std::vector<Range> ranges_;
   std::vector<T*> bound_;
   std::vector<py::object> bound_arrays_;
   std::vector<T> sum_memory_;

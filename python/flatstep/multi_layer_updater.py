@@ -201,6 +201,10 @@ class NetworkUpdater(_core.Updater):
         Raises:
             ValueError: a bad value, or no such parameter with a learning rate.
         """
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+            raise TypeError(
+                f"learning_rate: expected a finite number >= 0, got {type(value).__name__}"
+            )
         rate = float(value)
         if not (math.isfinite(rate) and rate >= 0):
             raise ValueError(f"learning_rate: expected a finite number >= 0, got {value!r}")
@@ -283,13 +287,15 @@ class NetworkUpdater(_core.Updater):
                 f"state_dict: missing or unknown: {', '.join(left_out)}; expected the state of the "
                 "same parameters and updaters (strict=False leaves these out)"
             )
-        counters = [int(state_dict[name]) for name in ("iteration", "epoch", "skipped_steps")]
-        if min(counters) < 0:
-            raise ValueError(f"state_dict: expected counters >= 0, got {counters}")
+        counters = {
+            name: _counter(name, state_dict.get(name))
+            for name in ("iteration", "epoch", "skipped_steps")
+        }
         for target, source in pairs:
             target[...] = source
         self._set_rates(rates)
-        self.iteration, self.epoch, self.skipped_steps = counters
+        for name, count in counters.items():
+            setattr(self, name, count)
         return left_out
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -346,6 +352,10 @@ class NetworkUpdater(_core.Updater):
             left_out.extend(f"{key}/{name}" for key in given if key not in self._places)
         rates: list[tuple[float | None, float | None]] = []
         for key, (learning_rate, momentum) in zip(self._places, self._initial_rates, strict=True):
+            if learning_rate is not None and key not in learning_rates:
+                left_out.append(f"{key}/learning_rate")
+            if momentum is not None and key not in momenta:
+                left_out.append(f"{key}/momentum")
             rates.append((learning_rates.get(key, learning_rate), momenta.get(key, momentum)))
         return rates
 
@@ -399,6 +409,12 @@ class NetworkUpdater(_core.Updater):
             self.state_dict(),
             None if accumulated is None else {k: a.copy(order="K") for k, a in accumulated.items()},
         )
+
+
+def _counter(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+        raise ValueError(f"state_dict: {name}: expected an integer >= 0, got {value!r}")
+    return int(value)
 
 
 class _Named(tuple[NamedParameter, ...]):

@@ -402,6 +402,8 @@ class Engine {
       const int role = run.callback->find(Role::learning_rate);
       const CallbackArguments<T> arguments{
           i,
+          slot.shape,
+          slot.column_major,
           {gradient, slot.size},
           {state.data(), arrays},
           role < 0 ? no_value : values[static_cast<std::size_t>(role)],

@@ -63,6 +63,7 @@ inline void check_layer_index(const SlotName& name) {
 struct LayoutSlot {
   SlotName name;
   std::vector<std::size_t> shape;
+  bool column_major = false;     ///< Fortran's order; only callbacks look at it
   std::size_t offset = 0;
   std::size_t size = 0;
   std::size_t layer = 0;         ///< place among the layers

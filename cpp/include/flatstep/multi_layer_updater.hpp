@@ -28,6 +28,7 @@ struct Slot {
   std::string key;
   std::span<T> parameters;
   std::vector<std::size_t> shape{};
+  bool column_major = false;
 };
 
 /// A slot whose layer and parameter type are given apart, where a key's text could be split in two ways.
@@ -36,6 +37,7 @@ struct NamedSlot {
   SlotName name;
   std::span<T> parameters;
   std::vector<std::size_t> shape;
+  bool column_major = false;
 };
 
 namespace detail {
@@ -46,7 +48,7 @@ std::vector<NamedSlot<T>> named_slots(std::vector<Slot<T>> slots, KeyStyle style
   for (Slot<T>& slot : slots) {
     SlotName name = parse_key(std::move(slot.key), style);
     if (style == KeyStyle::multi_layer) check_layer_index(name);
-    named.push_back({std::move(name), slot.parameters, std::move(slot.shape)});
+    named.push_back({std::move(name), slot.parameters, std::move(slot.shape), slot.column_major});
   }
   return named;
 }
@@ -83,6 +85,7 @@ class Updater {
       LayoutSlot layout_slot;
       layout_slot.name = std::move(slot.name);
       layout_slot.shape = std::move(slot.shape);
+      layout_slot.column_major = slot.column_major;
       layout_slot.size = slot.parameters.size();
       layout_slots.push_back(std::move(layout_slot));
     }

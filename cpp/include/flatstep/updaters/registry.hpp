@@ -29,6 +29,8 @@ inline constexpr std::size_t max_callback_state_arrays = 16;
 template <class T>
 struct CallbackArguments {
   std::size_t slot;                   ///< place in the layout
+  std::span<const std::size_t> shape; ///< of the parameter
+  bool column_major;                  ///< its memory order, and that of what follows
   std::span<T> gradient;              ///< in: the normalised, regularised gradient; out: the update
   std::span<T* const> state;          ///< one pointer per state array, `gradient.size()` elements each
   double learning_rate;               ///< NaN when the updater has none
