@@ -1,4 +1,4 @@
-"""A C++ project uses the installed package: find_package(flatstep), headers alone or with kernels."""
+"""A C++ project finds the installed package, and uses its headers alone or with the kernels."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     require_tools()
     # No build type and no flags: a baseline program, as those get who ask for nothing.
     package = f"-Dflatstep_DIR={fs.get_cmake_dir()}"
-    return build(
-        ["-S", PROJECT, "-G", "Ninja", package], tmp_path_factory.mktemp("consumer")
-    )
+    return build(["-S", PROJECT, "-G", "Ninja", package], tmp_path_factory.mktemp("consumer"))
 
 
 def train(program: Path, isa: str = "") -> tuple[str, np.ndarray]:
@@ -56,10 +54,12 @@ def train_in_python(isa: str) -> np.ndarray:
 
 # A constant gradient moves an Adam parameter by the rate against its sign, whatever its size; Sgd
 # moves it by rate times gradient, here clipped to 1.5.
-EXPECTED = np.array([
-    *(1 - 0.375, -2 + 0.375, 3 - 0.375, -4 - 0.375, 5 + 0.375, -6 - 0.375),
-    *(0.5 + 3 * 0.25 * 1.0, -0.5 - 3 * 0.25 * 1.5),
-])
+EXPECTED = np.array(
+    [
+        *(1 - 0.375, -2 + 0.375, 3 - 0.375, -4 - 0.375, 5 + 0.375, -6 - 0.375),
+        *(0.5 + 3 * 0.25 * 1.0, -0.5 - 3 * 0.25 * 1.5),
+    ]
+)
 
 
 def test_headers_alone_use_the_instruction_set_of_the_unit(programs: Path) -> None:
@@ -85,5 +85,5 @@ def test_the_environment_chooses_the_kernels(programs: Path, isa: str) -> None:
 
 
 def test_an_unknown_instruction_set_is_refused(programs: Path) -> None:
-    with pytest.raises(CommandFailed, match='FLATSTEP_ISA: expected one of .*, got "mmx"'):
+    with pytest.raises(CommandFailed, match=r'FLATSTEP_ISA: expected one of .*, got "mmx"'):
         train(programs / "with_kernels", "mmx")

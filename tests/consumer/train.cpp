@@ -14,7 +14,8 @@ int main() try {
   flatstep::NetworkConfiguration configuration;
   configuration.updater = flatstep::make_updater("Adam", {{"learning_rate", 0.125}});
   configuration.bias_updater = flatstep::make_updater("Sgd", {{"learning_rate", 0.25}});
-  configuration.gradient_normalization = flatstep::GradientNormalization::ClipElementWiseAbsoluteValue;
+  configuration.gradient_normalization =
+      flatstep::GradientNormalization::ClipElementWiseAbsoluteValue;
   configuration.gradient_normalization_threshold = 1.5;
 
   flatstep::MultiLayerUpdater<float> updater(configuration, {{"0_W", W, {3, 2}}, {"0_b", b, {2}}});

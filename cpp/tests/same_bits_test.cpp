@@ -1,0 +1,169 @@
+// The same bits everywhere: every updater, both orders, every strategy, both types, hashed after
+// several steps, on every instruction set with fused multiply-add and any number of threads, held to
+// hashes that were recorded once. As the record travels with the tests, passing them on two machines
+// (say x86-64 and 64-bit Arm) says that these two give the same bits.
+#include <flatstep/flatstep.hpp>
+#include <flatstep/threads.hpp>
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cstdint>
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+namespace {
+
+using flatstep::GradientNormalization;
+using flatstep::Semantics;
+
+/// Random numbers that no library changes: SplitMix64 (Steele, Lea, Flood 2014).
+class Random {
+ public:
+  std::uint64_t next() {
+    state_ += 0x9e3779b97f4a7c15;
+    std::uint64_t x = state_;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+    return x ^ (x >> 31);
+  }
+
+  /// In [-1, 1), a multiple of 2^-23: exact as float and as double.
+  template <class T>
+  std::vector<T> values(std::size_t size) {
+    std::vector<T> result(size);
+    for (T& x : result) {
+      x = static_cast<T>(static_cast<std::int32_t>(next() >> 40) - (1 << 23)) /
+          static_cast<T>(1 << 23);
+    }
+    return result;
+  }
+
+ private:
+  std::uint64_t state_ = 0;
+};
+
+/// FNV-1a, a whole number at a time.
+class Hash {
+ public:
+  template <class T>
+  void add(std::span<const T> values) {
+    using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+    for (const T x : values) value_ = (value_ ^ std::bit_cast<Bits>(x)) * 0x100000001b3;
+  }
+
+  std::string text() const {
+    char digits[17];
+    std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(value_));
+    return digits;
+  }
+
+ private:
+  std::uint64_t value_ = 0xcbf29ce484222325;
+};
+
+template <class T>
+void add_steps(Hash& hash, const flatstep::NetworkConfiguration& configuration) {
+  // More than one chunk of a norm, vectors with and without a tail, a single element.
+  const std::size_t sizes[] = {flatstep::chunk_size + 37, 19, 64, 1};
+  const char* const keys[] = {"0_W", "0_b", "1_W", "1_b"};
+  Random random;
+  std::vector<std::vector<T>> parameters;
+  std::vector<flatstep::Slot<T>> slots;
+  for (const std::size_t size : sizes) parameters.push_back(random.values<T>(size));
+  for (std::size_t i = 0; i < std::size(keys); ++i) slots.push_back({keys[i], parameters[i]});
+
+  flatstep::MultiLayerUpdater<T> updater(configuration, slots);
+  for (int step = 0; step < 3; ++step) {
+    std::vector<std::vector<T>> gradients;
+    std::vector<const T*> pointers;
+    for (const std::size_t size : sizes) gradients.push_back(random.values<T>(size));
+    for (const std::vector<T>& gradient : gradients) pointers.push_back(gradient.data());
+    flatstep::StepOptions options;
+    options.batch_size = 3;
+    ASSERT_EQ(updater.step(pointers, options).status, flatstep::StepStatus::done);
+  }
+  for (const std::vector<T>& array : parameters) hash.add(std::span<const T>(array));
+  hash.add(std::span<const T>(updater.state_view()));
+}
+
+template <class T>
+std::string line(const flatstep::UpdaterInfo& updater, Semantics semantics) {
+  Hash hash;
+  for (const GradientNormalization strategy :
+       {GradientNormalization::None, GradientNormalization::RenormalizeL2PerLayer,
+        GradientNormalization::RenormalizeL2PerParamType,
+        GradientNormalization::ClipElementWiseAbsoluteValue, GradientNormalization::ClipL2PerLayer,
+        GradientNormalization::ClipL2PerParamType, GradientNormalization::ClipL2Global}) {
+    flatstep::NetworkConfiguration configuration;
+    configuration.updater = flatstep::make_updater(updater);
+    configuration.semantics = semantics;
+    configuration.gradient_normalization = strategy;
+    configuration.gradient_normalization_threshold = 0.3;
+    configuration.l1 = 0.01;
+    configuration.l2_bias = 0.02;
+    if (semantics == Semantics::dl4j_1_0) configuration.weight_decay = 0.03;
+    add_steps<T>(hash, configuration);
+  }
+  std::ostringstream text;
+  text << updater.name << ' ' << to_string(semantics) << ' '
+       << (std::is_same_v<T, float> ? "float32" : "float64") << ' ' << hash.text() << '\n';
+  return text.str();
+}
+
+std::string hashes() {
+  std::string lines;
+  for (const flatstep::UpdaterInfo& updater : flatstep::updater_registry()) {
+    for (const Semantics semantics : {Semantics::dl4j_1_0, Semantics::dl4j_0_8}) {
+      lines += line<float>(updater, semantics) + line<double>(updater, semantics);
+    }
+  }
+  return lines;
+}
+
+std::string recorded() {
+  std::ostringstream text;
+  text << std::ifstream(FLATSTEP_RECORDED_BITS).rdbuf();
+  return text.str();
+}
+
+/// Leaves what came beside the test program, to be copied if the bits are meant to change.
+std::string explanation(const std::string& lines) {
+  std::ofstream("recorded_bits.txt") << lines;
+  return "If this change of the bits is meant, list it in CHANGELOG.md and copy recorded_bits.txt "
+         "from the tests' build directory to " FLATSTEP_RECORDED_BITS;
+}
+
+struct SameBits : testing::Test {
+  ~SameBits() override {
+    flatstep::set_target(before_);
+    flatstep::ThreadPool::instance().set_num_threads(threads_);
+  }
+
+  const char* before_ = flatstep::active_target().name;
+  unsigned threads_ = flatstep::ThreadPool::instance().num_threads();
+};
+
+TEST_F(SameBits, OnEveryInstructionSetWithFusedMultiplyAdd) {
+  for (const flatstep::Target& target : flatstep::targets()) {
+    if (std::string_view(target.name) == "sse2") continue;
+    flatstep::set_target(target.name);
+    const std::string lines = hashes();
+    EXPECT_EQ(lines, recorded()) << target.name << ": " << explanation(lines);
+  }
+}
+
+TEST_F(SameBits, WithAnyNumberOfThreads) {
+  for (const unsigned threads : {1U, 2U, 5U}) {
+    flatstep::ThreadPool::instance().set_num_threads(threads);
+    const std::string lines = hashes();
+    if (std::string_view(flatstep::active_target().name) == "sse2") GTEST_SKIP() << "no fma";
+    EXPECT_EQ(lines, recorded()) << threads << " threads: " << explanation(lines);
+  }
+}
+
+}  // namespace

@@ -1,0 +1,260 @@
+"""
+The native part of flatstep. Use the package flatstep instead.
+"""
+
+from __future__ import annotations
+
+import typing
+
+import numpy
+
+__all__: list[str] = [
+    "HyperParameter",
+    "Updater",
+    "UpdaterInfo",
+    "available_isas",
+    "check_layer_index",
+    "chunk_size",
+    "compiler",
+    "get_num_threads",
+    "isa",
+    "parse_key",
+    "policy_next",
+    "schedule_value",
+    "set_isa",
+    "set_num_threads",
+    "updater_registry",
+    "validate_configuration",
+    "validate_policy",
+    "validate_schedule",
+    "validate_updater",
+]
+
+class HyperParameter:
+    """
+    An argument of an updater: default, legal interval, and whether it is the learning rate or the momentum, which may follow schedules.
+    """
+    @property
+    def default(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+    @property
+    def high_included(self) -> bool: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def low_included(self) -> bool: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def role(self) -> str: ...
+
+class UpdaterInfo:
+    """
+    An updater of the core's registry.
+    """
+    @property
+    def hyper_parameters(self) -> list[HyperParameter]: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def state_names(self) -> list[str]: ...
+
+class Updater:
+    """
+    What all updaters share; see MultiLayerUpdater.
+    """
+    def __init__(
+        self, configuration: typing.Any, names: list, arrays: list, monitor: bool
+    ) -> None: ...
+    def _last(self) -> typing.Any: ...
+    def _layout(self) -> list: ...
+    def _learning_rate(
+        self,
+        arg0: typing.SupportsInt | typing.SupportsIndex,
+        arg1: typing.SupportsInt | typing.SupportsIndex,
+        arg2: typing.SupportsInt | typing.SupportsIndex,
+    ) -> typing.Any: ...
+    def _momentum(
+        self,
+        arg0: typing.SupportsInt | typing.SupportsIndex,
+        arg1: typing.SupportsInt | typing.SupportsIndex,
+        arg2: typing.SupportsInt | typing.SupportsIndex,
+    ) -> typing.Any: ...
+    def _rates(self) -> list: ...
+    def _report(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> tuple: ...
+    def _set_rates(self, arg0: list) -> None: ...
+    def _state_array(
+        self,
+        arg0: typing.SupportsInt | typing.SupportsIndex,
+        arg1: typing.SupportsInt | typing.SupportsIndex,
+    ) -> numpy.ndarray: ...
+    def _state_names(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> list: ...
+    def _updater_blocks(self) -> list: ...
+    def accumulate(self, gradients: typing.Any) -> None:
+        """
+        Add the gradients to a buffer that the next ``step()`` without arguments uses and clears.
+        """
+    def bind_gradients(self, gradients: typing.Any) -> None:
+        """
+        Keep these gradient arrays for every ``step()`` without arguments: no lookup per call.
+
+        The arrays stay the caller's: write each new gradient into them.
+        """
+    def discard_accumulated(self) -> None:
+        """
+        Forget what ``accumulate`` has added up.
+        """
+    def step(
+        self,
+        gradients: typing.Any = None,
+        *,
+        iteration: typing.Any = None,
+        epoch: typing.Any = None,
+        batch_size: typing.Any = 1,
+    ) -> typing.Any:
+        """
+        Apply one step: ``params -= update``, in one fused pass.
+
+        Args:
+            gradients: in any form that the parameters may have (a dict by key in any order, a nested mapping, a
+                sequence), each of its parameter's dtype, shape and memory order. A frozen layer's may be missing.
+                None: the accumulated gradients, else the bound ones.
+            iteration: default ``updater.iteration``, which is one more afterwards.
+            epoch: default ``updater.epoch``, which keeps what is given.
+            batch_size: what to divide by where ``mini_batch`` is set. Give it when the gradients are sums over
+                the batch; leave it at 1 when they are means.
+
+        Written: parameters, state, counters. Left alone: the gradients.
+
+        Raises:
+            NonFiniteGradientError: under ``on_nonfinite="raise"``; nothing has changed.
+            TypeError, ValueError, ParameterKeyError: bad input; nothing has changed.
+        """
+    def update(
+        self,
+        gradients: typing.Any = None,
+        *,
+        iteration: typing.Any = None,
+        epoch: typing.Any = None,
+        batch_size: typing.Any = 1,
+    ) -> typing.Any:
+        """
+        Turn the gradients into updates, in place, as DL4J does; subtract them yourself.
+
+        Arguments and errors as for ``step``. Written: the gradients (0 for frozen layers), state, counters.
+        Left alone: the parameters.
+        """
+    @property
+    def accumulated(self) -> typing.Any:
+        """
+        The accumulated gradients by key, as live views; None where there are none.
+        """
+    @property
+    def epoch(self) -> int:
+        """
+        The epoch, for schedules of type EPOCH; yours to advance.
+        """
+    @epoch.setter
+    def epoch(self, arg1: typing.Any) -> None: ...
+    @property
+    def iteration(self) -> int:
+        """
+        The iteration that the next step is, from 0.
+        """
+    @iteration.setter
+    def iteration(self, arg1: typing.Any) -> None: ...
+    @property
+    def skipped_steps(self) -> int:
+        """
+        How many steps ``on_nonfinite="skip"`` has refused.
+        """
+    @skipped_steps.setter
+    def skipped_steps(self, arg1: typing.Any) -> None: ...
+    @property
+    def state_view(self) -> numpy.ndarray:
+        """
+        The flat updater state: one live array, in DL4J's order.
+        """
+
+def available_isas() -> list[str]:
+    """
+    The instruction sets that this machine can run, best first.
+    """
+
+def check_layer_index(key: str, layer: str, param: str) -> None:
+    """
+    Check that the layer of a MultiLayerUpdater's parameter is an integer.
+    """
+
+def get_num_threads() -> int:
+    """
+    How many threads a large step uses.
+    """
+
+def isa() -> str:
+    """
+    The instruction set in use.
+    """
+
+def parse_key(key: str, graph: bool) -> tuple[str, str]:
+    """
+    Split a key into layer and parameter type.
+    """
+
+def policy_next(
+    policy: typing.Any,
+    learning_rate: typing.SupportsFloat | typing.SupportsIndex,
+    iteration: typing.SupportsInt | typing.SupportsIndex,
+) -> float:
+    """
+    The learning rate that a policy makes of the one that the step before left.
+    """
+
+def schedule_value(
+    schedule: typing.Any,
+    iteration: typing.SupportsInt | typing.SupportsIndex,
+    epoch: typing.SupportsInt | typing.SupportsIndex,
+) -> float:
+    """
+    A schedule's value at that iteration and epoch.
+    """
+
+def set_isa(name: str) -> None:
+    """
+    Use that instruction set from the next step on.
+    """
+
+def set_num_threads(n: typing.Any) -> None:
+    """
+    Set how many threads a large step uses.
+    """
+
+def updater_registry() -> list[UpdaterInfo]:
+    """
+    All updaters that the core has, by name.
+    """
+
+def validate_configuration(configuration: typing.Any) -> None:
+    """
+    Raises for settings that are not legal, whatever parameters there are.
+    """
+
+def validate_policy(policy: typing.Any) -> None:
+    """
+    Raises for a learning-rate policy whose formula cannot take its arguments.
+    """
+
+def validate_schedule(schedule: typing.Any) -> None:
+    """
+    Raises for a schedule whose formula cannot take its arguments.
+    """
+
+def validate_updater(updater: typing.Any) -> None:
+    """
+    Raises for an updater with a hyper-parameter out of its range.
+    """
+
+__version__: str
+chunk_size: int
+compiler: str
