@@ -29,7 +29,21 @@ struct Vector<float> {
     return {_mm256_maskload_ps(p, first_bits(n))};
   }
   void store(float* p) const { _mm256_storeu_ps(p, v); }
-  void store_partial(float* p, std::size_t n) const { _mm256_maskstore_ps(p, first_bits(n), v); }
+  // In pieces, as masked stores are slow on AMD's processors.
+  void store_partial(float* p, std::size_t n) const {
+    __m128 rest = _mm256_castps256_ps128(v);
+    if (n & 4) {
+      _mm_storeu_ps(p, rest);
+      rest = _mm256_extractf128_ps(v, 1);
+      p += 4;
+    }
+    if (n & 2) {
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_castps_si128(rest));
+      rest = _mm_movehl_ps(rest, rest);
+      p += 2;
+    }
+    if (n & 1) _mm_store_ss(p, rest);
+  }
 
   static Mask first(std::size_t n) { return {_mm256_castsi256_ps(first_bits(n))}; }
   static Mask all(bool set) { return {_mm256_castsi256_ps(_mm256_set1_epi32(set ? -1 : 0))}; }
@@ -81,7 +95,15 @@ struct Vector<double> {
     return {_mm256_cvtps_pd(_mm_maskload_ps(p, mask))};
   }
   void store(double* p) const { _mm256_storeu_pd(p, v); }
-  void store_partial(double* p, std::size_t n) const { _mm256_maskstore_pd(p, first_bits(n), v); }
+  void store_partial(double* p, std::size_t n) const {
+    __m128d rest = _mm256_castpd256_pd128(v);
+    if (n & 2) {
+      _mm_storeu_pd(p, rest);
+      rest = _mm256_extractf128_pd(v, 1);
+      p += 2;
+    }
+    if (n & 1) _mm_store_sd(p, rest);
+  }
 
   static Mask first(std::size_t n) { return {_mm256_castsi256_pd(first_bits(n))}; }
   static Mask all(bool set) { return {_mm256_castsi256_pd(_mm256_set1_epi64x(set ? -1 : 0))}; }

@@ -14,9 +14,9 @@
 
 namespace flatstep {
 
-// For as long as it lives, the thread treats subnormals as zeros; then the mode it found is back (on
-// x86 with the exception flags of before, which are in the same register). A few cycles where the
-// mode is set already. On machines other than x86-64 and 64-bit ARM it does nothing.
+// For as long as it lives, the thread treats subnormals as zeros; then the mode it found is back
+// (on x86 with the exception flags of before, which are in the same register). A few cycles where
+// the mode is set already. On machines other than x86-64 and 64-bit ARM it does nothing.
 //
 // Not for units that are compiled once per target: the linker may keep their copy of it.
 class FlushSubnormals {
