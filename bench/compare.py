@@ -23,7 +23,7 @@ from comparison.cases import STRATEGIES, TINY, Case, groups, standard_cases
 from comparison.contenders.base import Source
 from comparison.plot import draw
 from comparison.results import Result, Run, cores, load_run, machine
-from comparison.timing import Contender, Timing, measure, measure_between
+from comparison.timing import QUICK, Contender, Effort, Timing, measure, measure_between
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -121,8 +121,9 @@ def matrix_product() -> Contender:
 
 def results_of(case: Case, sources: Sequence[Source], chosen: argparse.Namespace) -> list[Result]:
     """Measure one case."""
-    rounds = (2, 2) if chosen.quick else (min(5, chosen.repeat), chosen.repeat)
-    seconds = 0.0 if chosen.quick else chosen.seconds
+    effort = QUICK
+    if not chosen.quick:
+        effort = Effort(chosen.seconds, min(5, chosen.repeat), chosen.repeat)
     entered = enter(sources, case)
 
     def results(timings: Sequence[Timing], part: str) -> list[Result]:
@@ -131,11 +132,9 @@ def results_of(case: Case, sources: Sequence[Source], chosen: argparse.Namespace
         ]
 
     if not case.between_products:
-        return results(measure(entered, budget_seconds=seconds, rounds=rounds), "step")
+        return results(measure(entered, effort), "step")
     entered.append(Contender("nothing between the products", lambda: None))
-    steps, iterations = measure_between(
-        entered, matrix_product().call, budget_seconds=seconds, rounds=rounds
-    )
+    steps, iterations = measure_between(entered, matrix_product().call, effort)
     return results(steps[:-1], "step") + results(iterations, "iteration")
 
 

@@ -57,7 +57,8 @@ class Network:
 class Case:
     """One network stepped by one updater; its contenders are measured in turns.
 
-    `between_products`: each step stands between two NumPy matrix products, as in a training loop.
+    `between_products`: each step stands between two NumPy matrix products, as in a training loop,
+    so that another library's threads have just worked on the same cores.
     """
 
     group: str
@@ -80,7 +81,7 @@ class Case:
             parts.append(f"{self.dtype} {self.updater}")
         parts.append("plain" if self.strategy == "None" else self.strategy)
         if self.between_products:
-            parts.append("between two matrix products")
+            parts.append("in a loop")
         parts.append("1 thread" if self.threads == 1 else f"{self.threads} threads")
         return ", ".join(parts)
 

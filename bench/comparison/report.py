@@ -33,6 +33,7 @@ def heading(run: Run) -> str:
         *(f"{name}: {version}" for name, version in run.versions.items()),
         *(f"{name}: absent ({reason})"[: WIDTH - 1] for name, reason in run.absent.items()),
     ]
+    lines.append("Ratios are times over flatstep's: above 1, flatstep is the faster.")
     if run.quick:
         lines.append("Quick: small sizes and few rounds; this shows that it works, not how fast.")
     if (machine["load"] or 0) > 0.5:
@@ -44,10 +45,10 @@ def case_table(results: Sequence[Result]) -> str:
     """The contenders of one case; the ratios are their times over flatstep's."""
     first = results[0]
     own = next((result for result in results if result.contender == "flatstep"), None)
-    part = ", the whole iteration" if first.part == "iteration" else ""
+    part = ", whole iterations" if first.part == "iteration" else ""
     lines = [
         f"{first.case}{part}",
-        f"  {'':30}{'minimum':>12}{'median':>12}{'GB/s':>9}{'its time over flatstep’s':>29}",
+        f"  {'':30}{'minimum':>12}{'median':>12}{'GB/s':>9}{'ratio of minima':>18}{'medians':>10}",
     ]
     for result in results:
         speed = f"{result.gigabytes_per_second:.1f}" if first.part == "step" else ""
@@ -57,7 +58,7 @@ def case_table(results: Sequence[Result]) -> str:
         line += f"{speed:>9}"
         if own is not None:
             by_minimum, by_median = ratio(result, own)
-            line += f"{times(by_minimum):>14}{'median':>9}{times(by_median):>6}"
+            line += f"{times(by_minimum):>18}{times(by_median):>10}"
         lines.append(line)
     return "\n".join(lines)
 

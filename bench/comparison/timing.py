@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any
 
-# A thread pool may go on spinning for some milliseconds after its last task (GNU OpenMP does) and
-# would take a core from the next contender; after this pause it sleeps.
-SETTLE_SECONDS = 0.012
 WARM_UP_NS = 300_000
 BATCH_NS = 1_000_000
 # A step this long needs no warm-up: its own first moments are nothing beside the rest.
 LONG_NS = 20_000_000
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure: rounds until `seconds` are over, but so many at least and at most.
+
+    A thread pool may go on spinning for some milliseconds after its last task (GNU OpenMP does) and
+    would take a core from the next contender; after `settle_seconds` it sleeps.
+    """
+
+    seconds: float = 6.0
+    fewest_rounds: int = 5
+    most_rounds: int = 60
+    settle_seconds: float = 0.012
+    loop_warm_up: int = 3
+    loop_iterations: int = 10
+
+
+QUICK = Effort(0.0, 2, 2, settle_seconds=0.001, loop_warm_up=0, loop_iterations=1)
 
 
 @dataclass
@@ -62,19 +79,23 @@ class Timing:
         return statistics.median(self.samples)
 
 
-def _turns(
-    count: int, budget_seconds: float, rounds: tuple[int, int]
-) -> Callable[[int], list[int]]:
-    """The order of each round, rotated; an empty one when there have been enough."""
-    fewest, most = rounds
-    end = time.perf_counter() + budget_seconds
+def _rounds(count: int, effort: Effort) -> Iterator[list[int]]:
+    """The order of the contenders in each round, rotated."""
+    end = time.perf_counter() + effort.seconds
+    for done in range(effort.most_rounds):
+        if done >= effort.fewest_rounds and time.perf_counter() > end:
+            return
+        yield [(done + i) % count for i in range(count)]
 
-    def turn(done: int) -> list[int]:
-        if done >= most or (done >= fewest and time.perf_counter() > end):
-            return []
-        return [(done + i) % count for i in range(count)]
 
-    return turn
+@contextlib.contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _warm_up(contender: Contender, known: float = 0.0) -> float:
@@ -89,33 +110,22 @@ def _warm_up(contender: Contender, known: float = 0.0) -> float:
     return spent / calls
 
 
-def measure(
-    contenders: Sequence[Contender], *, budget_seconds: float, rounds: tuple[int, int]
-) -> list[Timing]:
-    """Time each contender once per round, at least rounds[0] and at most rounds[1] times."""
+def measure(contenders: Sequence[Contender], effort: Effort) -> list[Timing]:
+    """Time each contender once per round."""
     timings = [Timing(contender.name) for contender in contenders]
-    gc.collect()
-    gc.disable()
-    try:
+    with _without_garbage_collection():
         known = [_warm_up(contender) for contender in contenders]  # the first also makes its state
-        turn = _turns(len(contenders), budget_seconds, rounds)
-        while order := turn(len(timings[0].samples)):
+        for order in _rounds(len(contenders), effort):
             for index in order:
-                time.sleep(SETTLE_SECONDS)
+                time.sleep(effort.settle_seconds)
                 known[index] = _warm_up(contenders[index], known[index])
                 calls = max(1, round(BATCH_NS / known[index]))
                 timings[index].samples.append(contenders[index].nanoseconds(calls) / calls)
-    finally:
-        gc.enable()
     return timings
 
 
 def measure_between(
-    contenders: Sequence[Contender],
-    around: Callable[[], object],
-    *,
-    budget_seconds: float,
-    rounds: tuple[int, int],
+    contenders: Sequence[Contender], around: Callable[[], object], effort: Effort
 ) -> tuple[list[Timing], list[Timing]]:
     """Time iterations of `around`, step, `around`: the steps alone, and the whole iterations.
 
@@ -123,17 +133,14 @@ def measure_between(
     """
     steps = [Timing(contender.name) for contender in contenders]
     wholes = [Timing(contender.name) for contender in contenders]
-    turn = _turns(len(contenders), budget_seconds, rounds)
     clock = time.perf_counter_ns
-    gc.collect()
-    gc.disable()
-    try:
-        while order := turn(len(steps[0].samples)):
+    with _without_garbage_collection():
+        for order in _rounds(len(contenders), effort):
             for index in order:
                 call, arguments = contenders[index].call, contenders[index].arguments
-                time.sleep(SETTLE_SECONDS)
-                spent_steps, spent_wholes, iterations = 0, 0, 0
-                for iteration in range(13):
+                time.sleep(effort.settle_seconds)
+                step_ns, whole_ns = 0, 0
+                for iteration in range(effort.loop_warm_up + effort.loop_iterations):
                     begin = clock()
                     around()
                     before = clock()
@@ -141,12 +148,9 @@ def measure_between(
                     after = clock()
                     around()
                     end = clock()
-                    if iteration >= 3:  # the first ones warm up
-                        spent_steps += after - before
-                        spent_wholes += end - begin
-                        iterations += 1
-                steps[index].samples.append(spent_steps / iterations)
-                wholes[index].samples.append(spent_wholes / iterations)
-    finally:
-        gc.enable()
+                    if iteration >= effort.loop_warm_up:
+                        step_ns += after - before
+                        whole_ns += end - begin
+                steps[index].samples.append(step_ns / effort.loop_iterations)
+                wholes[index].samples.append(whole_ns / effort.loop_iterations)
     return steps, wholes

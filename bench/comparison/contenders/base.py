@@ -18,8 +18,9 @@ LEARNING_RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
 # Every gradient here has a larger norm: each step clips.
 THRESHOLD = 1.0
 
-# The values of all arrays: a block of normal numbers, again and again.
-_BLOCK = np.random.default_rng(20).standard_normal(1 << 16)
+# The values of all arrays: a block of normal numbers, again and again; here twice, to start within.
+_BLOCK = 1 << 16
+_VALUES = np.tile(np.random.default_rng(20).standard_normal(_BLOCK), 2)
 
 
 class Absent(Exception):
@@ -50,7 +51,8 @@ def import_or_absent(name: str) -> ModuleType:
 def _fill(array: Array, first: int, scale: float) -> None:
     """The block's values from `first` on, times `scale`."""
     flat = array.reshape(-1)
-    block = (np.roll(_BLOCK, -first) * scale).astype(array.dtype)
+    begin = first % _BLOCK
+    block = _VALUES[begin : begin + min(_BLOCK, flat.size)] * scale
     whole = flat.size // block.size * block.size
     flat[:whole].reshape(-1, block.size)[:] = block
     flat[whole:] = block[: flat.size - whole]
