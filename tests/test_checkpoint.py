@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import stat
 import struct
 import subprocess
 import sys
@@ -427,6 +428,26 @@ def test_without_safetensors(path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             "pip install safetensors (or 'flatstep[checkpoint]')"
         )
     assert path.read_bytes() == saved
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders can be synced on POSIX only")
+def test_the_order_of_syncs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a power cut leaves the old or the new file: its bytes, the rename, the folder."""
+    calls = []
+
+    def recorded(name: str, function: Any) -> Any:
+        def call(first: Any, *rest: Any) -> Any:
+            is_folder = name == "fsync" and stat.S_ISDIR(os.fstat(first).st_mode)
+            calls.append(f"{name} folder" if is_folder else name)
+            return function(first, *rest)
+
+        return call
+
+    updater = a_run()
+    for name in ("fsync", "replace"):
+        monkeypatch.setattr(os, name, recorded(name, getattr(os, name)))
+    updater.save(path)
+    assert calls == ["fsync", "replace", "fsync folder"]
 
 
 @pytest.mark.parametrize("function", ["fsync", "replace"])
