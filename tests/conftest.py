@@ -11,8 +11,11 @@ import pytest
 import flatstep as fs
 
 # In CI the examples are the same every time: a failure there is the change's, not the seed's.
-hypothesis.settings.register_profile("local", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+phases = [phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.explain]
+hypothesis.settings.register_profile("local", deadline=None, phases=phases)
+hypothesis.settings.register_profile(
+    "ci", parent=hypothesis.settings.get_profile("local"), derandomize=True
+)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 

@@ -9,7 +9,7 @@ import functools
 import gzip
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,15 +128,17 @@ def load_arrays(path: Path) -> dict[str, Any]:
         return dict(arrays)
 
 
-def load_cases(folder: Path = FOLDER) -> Iterator[GoldenCase]:
+def load_cases(folder: Path = FOLDER) -> list[GoldenCase]:
     """Every case of a folder; a folder without any is an error."""
     files = sorted(folder.glob("*.json.gz"))
     if not files:
         raise FileNotFoundError(f"no golden cases (*.json.gz) in {folder}")
+    cases = []
     for file in files:
         with gzip.open(file, "rt", encoding="utf-8") as stream:
-            for raw in json.load(stream):
-                yield GoldenCase(f"{file.name.removesuffix('.json.gz')}-{raw['id']}", file, raw)
+            name = file.name.removesuffix(".json.gz")
+            cases += [GoldenCase(f"{name}-{raw['id']}", file, raw) for raw in json.load(stream)]
+    return cases
 
 
 def is_statistic(raw: Mapping[str, Any], slot: Mapping[str, Any]) -> bool:

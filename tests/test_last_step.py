@@ -45,7 +45,7 @@ def test_per_layer(strategy: str, semantics: Any) -> None:
         factor = (1.5 / norm if norm > 1.5 else 1.0) if clips else 1 / norm
         assert layer.gradient_norm == pytest.approx(norm, rel=1e-15)
         assert layer.factor == pytest.approx(factor, rel=1e-15)
-        assert layer.clipped is (clips and norm > 1.5)
+        assert layer.clipped is bool(clips and norm > 1.5)
         assert layer.learning_rate == 0.5
         assert layer.update_ratio is None
         for param, slot in layer.params.items():
@@ -64,7 +64,7 @@ def test_per_parameter(strategy: str) -> None:
         factor = (1.5 / norm if norm > 1.5 else 1.0) if clips else 1 / norm
         assert slot.gradient_norm == pytest.approx(norm, rel=1e-15)
         assert slot.factor == pytest.approx(factor, rel=1e-15)
-        assert slot.clipped is (clips and norm > 1.5)
+        assert slot.clipped is bool(clips and norm > 1.5)
     for name, layer in report.layers.items():
         assert layer.gradient_norm == pytest.approx(NORMS[name], rel=1e-15)
         assert layer.factor == min(slot.factor for slot in layer.params.values())

@@ -15,7 +15,7 @@ from oracle.schedules import value_at
 from oracle.state_view import pieces
 from oracle.updaters import HYPER_PARAMETERS, UPDATERS
 
-CASES = list(load_cases())
+CASES = load_cases()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -8,6 +8,7 @@ multiply-add, is outside the promise.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -20,29 +21,36 @@ from updater_table import TABLE, UpdaterRow
 
 import flatstep as fs
 
+Shapes = dict[str, tuple[int, ...]]
+
 ALL_STRATEGIES = (*STRATEGIES, "ClipL2Global")
 FUSED = [isa for isa in fs.available_isas() if isa != "sse2"]
 DTYPES = (np.float32, np.float64)
 THREADS = (2, 3, 8)
 
-# Tails of every length for every vector, and slots of several chunks.
-SHAPES = {
+# Tails of many lengths, for every vector, and a slot of more than one chunk.
+SHAPES: Shapes = {
     "0_W": (7, 9),
     "0_b": (9,),
-    "1_W": (2, CHUNK + 3),
+    "1_W": (2, 35),
     "1_b": (1,),
     "2_W": (31,),
-    "3_W": (5, CHUNK),
+    "3_W": (1, CHUNK + 3),
     "3_b": (64,),
 }
+# Enough work to be shared among several threads.
+LARGE: Shapes = SHAPES | {"4_W": (11, CHUNK), "4_b": (8,), "5_W": (5, CHUNK + 7)}
 
 EACH = pytest.mark.parametrize("row", TABLE, ids=str)
 EACH_STRATEGY = pytest.mark.parametrize("strategy", ALL_STRATEGIES)
 
 
-def numbers(dtype: Any, *salt: int) -> Arrays:
+@functools.cache
+def numbers(dtype: Any, salt: int, large: bool = False) -> Arrays:
+    """To be copied before use."""
     rng = np.random.default_rng(salt)
-    return {key: rng.standard_normal(shape).astype(dtype) for key, shape in SHAPES.items()}
+    shapes = LARGE if large else SHAPES
+    return {key: rng.standard_normal(shape).astype(dtype) for key, shape in shapes.items()}
 
 
 def settings(row: UpdaterRow, strategy: str) -> Iterator[Any]:
@@ -63,13 +71,13 @@ def settings(row: UpdaterRow, strategy: str) -> Iterator[Any]:
 Place = Callable[[Arrays], Arrays]
 
 
-def run(config: Any, dtype: Any, *, apply: bool, place: Place = copies) -> Any:
+def run(config: Any, dtype: Any, *, apply: bool, place: Place = copies, large: bool = False) -> Any:
     """Two steps; everything that came of them."""
-    params = place(numbers(dtype, 0))
+    params = place(numbers(dtype, 0, large))
     updater = fs.MultiLayerUpdater(config, params, monitor=True)
     results = []
     for step in (1, 2):
-        gradients = place(numbers(dtype, step))
+        gradients = place(numbers(dtype, step, large))
         method = updater.step if apply else updater.update
         method(gradients, batch_size=3)
         results += [bits(gradients), report(updater.last_step)]
@@ -77,12 +85,17 @@ def run(config: Any, dtype: Any, *, apply: bool, place: Place = copies) -> Any:
     return bits(params), bits(np.array(updater.state_view)), bits(state), results
 
 
-def assert_same(row: UpdaterRow, strategy: str, variants: Mapping[str, Callable[..., Any]]) -> None:
+def assert_same(
+    row: UpdaterRow,
+    strategy: str,
+    variants: Mapping[str, Callable[..., Any]],
+    plain_run: Callable[..., Any] = run,
+) -> None:
     """Every variant gives what a plain run gives."""
     for config in settings(row, strategy):
         for dtype in DTYPES:
             for apply in (False, True):
-                plain = run(config, dtype, apply=apply)
+                plain = plain_run(config, dtype, apply=apply)
                 for name, variant in variants.items():
                     what = f"{name}, {config.semantics}, {dtype.__name__}, apply={apply}"
                     assert variant(config, dtype, apply=apply) == plain, what
@@ -91,6 +104,8 @@ def assert_same(row: UpdaterRow, strategy: str, variants: Mapping[str, Callable[
 @EACH_STRATEGY
 @EACH
 def test_instruction_sets(row: UpdaterRow, strategy: str) -> None:
+    """All against the emulated one, which every machine has and which is plain C++."""
+
     def on(isa: str) -> Callable[..., Any]:
         def variant(*args: Any, **options: Any) -> Any:
             fs.set_isa(isa)
@@ -98,9 +113,8 @@ def test_instruction_sets(row: UpdaterRow, strategy: str) -> None:
 
         return variant
 
-    assert "emulated" in FUSED
-    fs.set_isa("emulated")
-    assert_same(row, strategy, {isa: on(isa) for isa in FUSED})
+    others = {isa: on(isa) for isa in FUSED if isa != "emulated"}
+    assert_same(row, strategy, others, plain_run=on("emulated"))
 
 
 @EACH_STRATEGY
@@ -109,15 +123,12 @@ def test_threads(row: UpdaterRow, strategy: str) -> None:
     def with_threads(count: int) -> Callable[..., Any]:
         def variant(*args: Any, **options: Any) -> Any:
             fs.set_num_threads(count)
-            try:
-                return run(*args, **options)
-            finally:
-                fs.set_num_threads(1)
+            return run(*args, **options, large=True)
 
         return variant
 
-    fs.set_num_threads(1)
-    assert_same(row, strategy, {f"{n} threads": with_threads(n) for n in THREADS})
+    more = {f"{count} threads": with_threads(count) for count in THREADS}
+    assert_same(row, strategy, more, plain_run=with_threads(1))
 
 
 def one_flat_view(arrays: Arrays) -> Arrays:
@@ -160,11 +171,11 @@ def test_step_is_update_and_subtraction(row: UpdaterRow, strategy: str) -> None:
     """The fused pass rounds nothing differently."""
     for config in settings(row, strategy):
         for dtype in DTYPES:
-            stepped, updated = numbers(dtype, 0), numbers(dtype, 0)
+            stepped, updated = copies(numbers(dtype, 0)), copies(numbers(dtype, 0))
             one = fs.MultiLayerUpdater(config, stepped)
             other = fs.MultiLayerUpdater(config, updated)
             for step in (1, 2):
-                gradients = numbers(dtype, step)
+                gradients = copies(numbers(dtype, step))
                 one.step(gradients)
                 other.update(gradients)
                 for key, update in gradients.items():

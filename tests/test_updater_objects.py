@@ -233,8 +233,9 @@ def test_state_dict_of_rates_and_momenta() -> None:
     updater = old_updater()
     train(updater, [1, 2, 3])
     saved = updater.state_dict()
-    rate = 0.5 * 0.5 * 0.25  # r⁰·r¹·r²
-    assert saved["learning_rate"] == {"0_W": rate * 0.5, "0_b": 0.25 * 0.125, "1_W": rate * 0.5}
+    decay = 0.5**3  # r⁰·r¹·r²
+    rates = {"0_W": 0.5 * decay, "0_b": 0.25 * decay, "1_W": 0.5 * decay}
+    assert saved["learning_rate"] == rates
     assert saved["momentum"] == {"0_W": 0.75, "1_W": 0.75}
     fresh = old_updater(copies(updater.parameters))
     fresh.load_state_dict(saved)

@@ -34,7 +34,7 @@ def well_conditioned(name: str, state: str, g: Any, rng: np.random.Generator) ->
 
 
 def errors(name: str, dtype: Any, elements: int) -> Iterator[tuple[str, float]]:
-    """(what, largest error in ULP) of the update and of each state array, iteration by iteration."""
+    """(what, largest error in ULP) of the update and of each state array, per iteration."""
     made = getattr(fs, name)()
     values = {field: getattr(made, field) for field in type(made).__dataclass_fields__}
     slot = SlotSpec("0_W", "0", "W", elements, UpdaterSpec(name, values))

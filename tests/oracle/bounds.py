@@ -46,9 +46,10 @@ class Bounded(NDArrayOperatorsMixin):
         if isinstance(other, Bounded):
             return other
         value = np.asarray(other, EXACT)
-        whole = np.abs(value) <= 1
+        magnitude = np.abs(value)
         relative = unit_roundoff(self.dtype) + 2 * unit_roundoff(np.float64)
-        error = np.where(whole & (value == np.rint(value)), 0.0, np.abs(value) * relative)
+        error = np.where(magnitude < np.finfo(self.dtype).tiny, magnitude, magnitude * relative)
+        error = np.where((magnitude == 0) | (magnitude == 1), 0, error)
         return Bounded(value, error, self.dtype)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:

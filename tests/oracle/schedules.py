@@ -23,6 +23,13 @@ def raised(base: float, exponent: float) -> float:
     return 1 / result if exponent < 0 else result
 
 
+def exp(x: float) -> float:
+    try:
+        return math.exp(x)
+    except OverflowError:
+        return math.inf
+
+
 def fixed(i: int, *, value: float) -> float:
     return value
 
@@ -44,7 +51,7 @@ def poly(i: int, *, initial: float, power: float, max_iter: int) -> float:
 
 
 def sigmoid(i: int, *, initial: float, gamma: float, step: int) -> float:
-    return initial / (1 + math.exp(-gamma * (i - step)))
+    return initial / (1 + exp(-gamma * (i - step)))
 
 
 def from_map(i: int, *, values: Mapping[int, float]) -> float:
@@ -116,7 +123,7 @@ def next_rate(policy: Policy, rate: float, iteration: int) -> float:
     if policy.kind == "Poly":
         return rate * raised(1 - iteration / policy.num_iterations, policy.power)
     if policy.kind == "Sigmoid":
-        return rate / (1 + math.exp(-policy.decay_rate * (iteration - policy.steps)))
+        return rate / (1 + exp(-policy.decay_rate * (iteration - policy.steps)))
     if policy.kind == "Schedule":
         return policy.schedule.get(iteration, rate)
     raise ValueError(f"unknown policy {policy.kind}")
