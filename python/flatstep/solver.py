@@ -41,9 +41,8 @@ class StochasticGradientDescent:
 
     Args:
         updater: the updater (``MultiLayerUpdater``, ``ComputationGraphUpdater``, ``LayerUpdater``).
-        gradient_and_score: called without arguments, returns ``(score, gradients)``: a number and
-        the
-            gradients in any form that ``updater.step`` takes, or None for those given to
+        gradient_and_score: called without arguments, returns ``(score, gradients)``: a number, and
+            the gradients in any form that ``updater.step`` takes, or None for those given to
             ``updater.bind_gradients`` or ``updater.accumulate``.
         listeners: see :class:`flatstep.Listener`.
         batch_size: how many examples the gradients are a sum over; leave it at 1 where they are
@@ -93,8 +92,8 @@ class StochasticGradientDescent:
 
     @listeners.setter
     def listeners(self, listeners: Iterable[Listener]) -> None:
-        self._listeners = tuple(listeners)
-        for listener in self._listeners:
+        listeners = tuple(listeners)
+        for listener in listeners:
             if not hasattr(listener, "on_gradient_calculation") and not hasattr(
                 listener, "iteration_done"
             ):
@@ -102,6 +101,7 @@ class StochasticGradientDescent:
                     "listeners: expected objects with on_gradient_calculation or iteration_done "
                     f"(see flatstep.Listener), got {type(listener).__name__}"
                 )
+        self._listeners = listeners
         self._before_step = _callbacks(self._listeners, "on_gradient_calculation")
         self._after_step = _callbacks(self._listeners, "iteration_done")
 
@@ -136,6 +136,7 @@ class StochasticGradientDescent:
         if self._is_fused():
             self.updater.step(gradients, batch_size=self.batch_size)
         else:
+            _require_gradients(gradients)
             self.update_gradient_according_to_params(gradients)
             self._subtract(gradients)
         for iteration_done in self._after_step:
@@ -158,12 +159,6 @@ class StochasticGradientDescent:
 
     def _subtract(self, updates: Any) -> None:
         """Subtract the updates from the parameters: the second half of a step by itself."""
-        if updates is None:
-            raise TypeError(
-                "gradient_and_score: expected the gradients themselves, got None; bound or "
-                "accumulated gradients are for the fused step, and "
-                "update_gradient_according_to_params is overridden"
-            )
         if self.last_step.skipped:
             return
         parameters = self.updater.parameters
@@ -183,6 +178,15 @@ def _callbacks(listeners: Iterable[Listener], name: str) -> tuple[Callable[..., 
         for method in methods
         if method is not None and getattr(method, "__func__", None) is not nothing
     )
+
+
+def _require_gradients(gradients: object) -> None:
+    if gradients is None:
+        raise TypeError(
+            "gradient_and_score: expected the gradients themselves, got None; where "
+            "update_gradient_according_to_params is overridden, bound or accumulated gradients "
+            "will not do"
+        )
 
 
 def _describe(result: object) -> str:
