@@ -100,7 +100,7 @@ def scale(axes: Axes, values: NDArray[np.float64], *, bulk: bool = False) -> Non
     """Make the y axis logarithmic where the values span decades, else let it start at zero.
 
     With ``bulk`` the smallest tenth does not count: a rate that ends near zero, as a cosine's does,
-    is better off on a linear axis, and other values that vanish at the end may leave the panel.
+    is better off on a linear axis, and values that vanish may leave the panel.
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -114,7 +114,7 @@ def scale(axes: Axes, values: NDArray[np.float64], *, bulk: bool = False) -> Non
         return
     axes.set_yscale("log")
     if bulk:
-        axes.set_ylim(bottom=max(float(positive.min()), low / 10) / 1.5)
+        axes.set_ylim(max(float(positive.min()), low / 10, high * 1e-9) / 1.5, high * 1.5)
     if high / low < 300:
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .listeners import GroupStep, Listener, group_steps, strategy_of
+from .listeners import NETWORK, GroupStep, Listener, group_steps, strategy_of
 
 if TYPE_CHECKING:
     from .configuration import MultiLayerConfiguration
     from .solver import StochasticGradientDescent
+
+__all__ = ["History", "HistoryListener", "LayerHistory"]
 
 FloatArray = NDArray[np.float64]
 
@@ -49,10 +51,11 @@ class History:
     """What the steps of a run did.
 
     Attributes:
-        iteration, epoch, score: an array with a value for each recorded step. skipped: True for a
-        step that was skipped because of a non-finite gradient. layers: a :class:`LayerHistory` by
-        layer, or by slot (``"0_W"``) where the strategy gives every
-            parameter a norm of its own.
+        iteration, epoch, score: an array with a value for each recorded step.
+        skipped: True for a step that was skipped because of a non-finite gradient.
+        layers: a :class:`LayerHistory` by layer, or by slot (``"0_W"``) where the strategy gives
+            every parameter a norm of its own; under ClipL2Global also one of the ``"network"``,
+            whose norm it is that has the threshold.
         strategy: the network's gradient-normalisation strategy.
     """
 
@@ -136,8 +139,9 @@ class HistoryListener(Listener):
 
 
 def _threshold(configuration: MultiLayerConfiguration, layer: str) -> float:
-    """Return the threshold that holds for a layer, NaN where its strategy has none."""
-    if not strategy_of(configuration, layer).startswith("Clip"):
+    """Return the threshold that holds for a layer, NaN where its strategy has none for it."""
+    strategy = strategy_of(configuration, layer)
+    if not strategy.startswith("Clip") or (strategy == "ClipL2Global") != (layer == NETWORK):
         return math.nan
     own = configuration.layers.get(layer)
     threshold = None if own is None else own.gradient_normalization_threshold

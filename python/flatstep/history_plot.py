@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from ._plotting import COLORS, INK, finish, new_figure, note, plotting, say, scale
 from .history import History, HistoryListener
+from .listeners import NETWORK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
+
+__all__ = ["plot_history"]
 
 FloatArray = NDArray[np.float64]
 
@@ -68,7 +71,7 @@ def plot_history(
     if not len(history):
         raise ValueError("history: expected at least one step, got none: run the solver first")
     with plotting("plot_history"):
-        many = len(history.layers) > len(COLORS)
+        many = _many(history)
         figure = new_figure((11.0, 8.4 + (0.08 * len(history.layers) if many else 0)), path)
         grid = figure.add_gridspec(3, 2, height_ratios=(0.55, 1, 1))
         score = figure.add_subplot(grid[0, :])
@@ -140,7 +143,7 @@ def _draw_clipped(axes: Axes, history: History) -> None:
     if not shares:
         say(axes, "this strategy does not clip by a norm")
         return
-    if _many(history):
+    if len(shares) > len(COLORS):
         percent = {name: 100 * share for name, share in shares.items()}
         _draw_heat_map(axes, history, percent, "% of the steps", limits=(0, 100))
         return
@@ -172,7 +175,7 @@ def _draw_rates(axes: Axes, history: History) -> None:
         color = INK if len(alike) == 1 else COLORS[place]
         if not _many(history) and len(names) == 1:
             color = _color(history, names[0])
-        label = "all layers" if len(alike) == 1 else ", ".join(names)
+        label = ", ".join(names) if len(names) <= 4 else f"{len(names)} layers, from {names[0]} on"
         axes.plot(history.iteration, rates[names[0]], color=color, label=label)
     if len(alike) > 1 and any(len(names) > 1 for names in alike.values()):
         axes.legend(loc="best")
@@ -295,11 +298,11 @@ def _is_long(steps: NDArray[np.int64]) -> bool:
 
 def _many(history: History) -> bool:
     """Tell whether there are more layers than colours: too many for lines, rows read better."""
-    return len(history.layers) > len(COLORS)
+    return len(history.layers.keys() - {NETWORK}) > len(COLORS)
 
 
 def _color(history: History, name: str) -> str:
-    return COLORS[list(history.layers).index(name)]
+    return INK if name == NETWORK else COLORS[list(history.layers).index(name)]
 
 
 def _label(name: str) -> str:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from .solver import StochasticGradientDescent
 
 
+__all__ = ["CSVWriter", "JSONLWriter", "Listener", "ProgressListener"]
+
+
 class Listener:
     """What a solver tells: derive from it and override what you need; the others do nothing.
 
@@ -63,6 +66,10 @@ class Listener:
         self.close()
 
 
+#: The name under which the whole network is reported where ClipL2Global gives it a norm.
+NETWORK = "network"
+
+
 class GroupStep(NamedTuple):
     """What a step did to one layer, as ``updater.last_step`` says it; None for what has no value.
 
@@ -87,7 +94,7 @@ def group_steps(solver: StochasticGradientDescent) -> dict[str, GroupStep]:
     """Return what the solver's last step did to each layer, by its name.
 
     Where the strategy gives every parameter a norm of its own, the slots ("0_W") stand for the
-    layer.
+    layer. Under ClipL2Global the network comes last.
     """
     last_step, configuration = solver.last_step, solver.updater.configuration
     reports: dict[str, LayerStep | ParamStep] = {}
@@ -96,9 +103,7 @@ def group_steps(solver: StochasticGradientDescent) -> dict[str, GroupStep]:
             reports.update((f"{name}_{param}", step) for param, step in layer.params.items())
         else:
             reports[name] = layer
-    if last_step.skipped:
-        return {name: GroupStep(None, None, None, None, None) for name in reports}
-    return {
+    groups = {
         name: GroupStep(
             report.gradient_norm,
             report.factor,
@@ -108,6 +113,21 @@ def group_steps(solver: StochasticGradientDescent) -> dict[str, GroupStep]:
         )
         for name, report in reports.items()
     }
+    if str(configuration.gradient_normalization) == "ClipL2Global":
+        groups[NETWORK] = _network_step(solver)
+    if last_step.skipped:
+        return dict.fromkeys(groups, GroupStep(None, None, None, None, None))
+    return groups
+
+
+def _network_step(solver: StochasticGradientDescent) -> GroupStep:
+    """Return what the step did to the layers that share the network's norm."""
+    configuration, layers = solver.updater.configuration, solver.last_step.layers
+    for name, layer in layers.items():
+        if strategy_of(configuration, name) == "ClipL2Global" and layer.factor is not None:
+            norm = solver.last_step.gradient_norm
+            return GroupStep(norm, layer.factor, layer.clipped, None, None)
+    return GroupStep(None, None, None, None, None)
 
 
 class _FileWriter(Listener):
@@ -145,7 +165,7 @@ class CSVWriter(_FileWriter):
     The columns are iteration, epoch, score, skipped (1 for a step that was refused for a non-finite
     gradient), layer, gradient_norm, factor, clipped (0 or 1), learning_rate, update_ratio. What a
     strategy has no value for is empty. The layer is a slot, such as ``0_W``, where every parameter
-    has a norm of its own.
+    has a norm of its own; under ClipL2Global there is a row for the ``network``, too.
 
     Args:
         file: a path (an existing file is replaced) or an open text file, which stays open.
@@ -189,6 +209,18 @@ class JSONLWriter(_FileWriter):
     Args:
         file: a path (an existing file is replaced) or an open text file, which stays open.
         every: write the steps whose iteration is a multiple of it.
+
+    Example:
+        >>> import io, json, numpy as np, flatstep as fs
+        >>> w, file = np.array([3.0, -2.0]), io.StringIO()
+        >>> config = fs.MultiLayerConfiguration(updater=fs.Sgd(0.25))
+        >>> updater = fs.MultiLayerUpdater(config, {"0_W": w})
+        >>> with fs.JSONLWriter(file) as writer:
+        ...     solver = fs.StochasticGradientDescent(
+        ...         updater, lambda: (float(w @ w), {"0_W": 2 * w}), [writer])
+        ...     score = solver.optimize()
+        >>> json.loads(file.getvalue())["layers"]["0"]["learning_rate"]
+        0.25
     """
 
     def _write(self, solver: StochasticGradientDescent, iteration: int) -> None:
@@ -218,9 +250,17 @@ class ProgressListener(Listener):
     Args:
         total: the number of steps to come, if known.
         window: how many steps the means are over.
-        **tqdm_options: passed on to ``tqdm``: desc, unit, leave, file, disable, ...
+        **tqdm_options: passed on to ``tqdm``: desc, unit, leave, file, disable and so on.
 
-    ImportError where tqdm is missing (``pip install tqdm``).
+    Raises:
+        ImportError: tqdm is not installed.
+
+    Example:
+        >>> import flatstep as fs
+        >>> with fs.ProgressListener(1000, desc="training") as progress:  # doctest: +SKIP
+        ...     solver.listeners += (progress,)
+        ...     for _ in range(1000):
+        ...         solver.optimize()
     """
 
     def __init__(self, total: int | None = None, *, window: int = 50, **tqdm_options: Any) -> None:
@@ -231,7 +271,13 @@ class ProgressListener(Listener):
                 "ProgressListener shows a tqdm progress bar, and tqdm is not installed: "
                 "pip install tqdm (or 'flatstep[demo]')"
             ) from error
-        self._bar = tqdm(total=total, **{"unit": "step", "dynamic_ncols": True, **tqdm_options})
+        options: dict[str, Any] = {"unit": " steps", "dynamic_ncols": True}
+        if total is not None:
+            # The numbers come before the times: those are what a narrow terminal may cut off.
+            options["bar_format"] = (
+                "{l_bar}{bar}| {n_fmt}/{total_fmt}{postfix} [{elapsed}<{remaining}]"
+            )
+        self._bar = tqdm(total=total, **{**options, **tqdm_options})
         self._scores: deque[float] = deque(maxlen=window)
         self._reports: deque[tuple[float, float]] = deque(maxlen=window)
         self._pending = 0
@@ -241,9 +287,10 @@ class ProgressListener(Listener):
     def iteration_done(self, solver: StochasticGradientDescent, iteration: int) -> None:
         self._pending += 1
         self._solver = solver
-        groups = group_steps(solver).values()
-        norms = [group.gradient_norm for group in groups if group.gradient_norm is not None]
-        clipped = [group.clipped for group in groups if group.clipped is not None]
+        groups = group_steps(solver)
+        groups.pop(NETWORK, None)
+        norms = [step.gradient_norm for step in groups.values() if step.gradient_norm is not None]
+        clipped = [step.clipped for step in groups.values() if step.clipped is not None]
         if norms and clipped:
             self._reports.append((math.hypot(*norms), sum(clipped) / len(clipped)))
         self._scores.append(solver.score)
@@ -258,10 +305,10 @@ class ProgressListener(Listener):
         self._bar.close()
 
     def _show(self, solver: StochasticGradientDescent) -> None:
-        shown = [f"score {fmean(self._scores):.4g}"]
+        shown = [f"score {fmean(self._scores):.3g}"]
         if self._reports:
             norm, clipped = map(fmean, zip(*self._reports, strict=True))
-            shown += [f"norm {norm:.3g}", f"clipped {clipped:.0%}"]
+            shown += [f"norm {norm:.2g}", f"clipped {clipped:.0%}"]
         layers = solver.last_step.layers.values()
         rates = [layer.learning_rate for layer in layers if layer.learning_rate is not None]
         if rates:
