@@ -6,12 +6,14 @@ import argparse
 import importlib.util
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 import flatstep as fs
+
+from . import _core
 
 _DEMO = """\
 Train a network written in plain NumPy on scikit-learn's handwritten digits, with flatstep taking
@@ -102,14 +104,21 @@ def _demo(arguments: Sequence[str]) -> int:
     )
     add(
         "--output",
-        type=Path,
+        type=_path(".png", ".svg", ".pdf"),
         default=Path("flatstep-demo.png"),
         metavar="PATH",
         help="where to write the plot (.png, .svg, .pdf); default: %(default)s",
     )
-    add("--log", type=Path, metavar="PATH", help="also write every step to a .csv or .jsonl file")
+    add(
+        "--log",
+        type=_path(".csv", ".jsonl"),
+        metavar="PATH",
+        help="also write every step to a .csv or .jsonl file",
+    )
     add("--version", action="version", version=f"flatstep {fs.__version__}")
     chosen = parser.parse_args(arguments)
+    if chosen.learning_rate is not None and UPDATERS[chosen.updater].learning_rate is None:
+        parser.error(f"argument --learning-rate: {chosen.updater} has none")
 
     if problem := _missing_extra("matplotlib", "sklearn", "tqdm"):
         print(problem, file=sys.stderr)
@@ -133,7 +142,11 @@ def _demo(arguments: Sequence[str]) -> int:
     except ValueError as error:
         parser.error(str(error))
     print(describe_run(run), flush=True)
-    result = run.train(desc="training")
+    try:
+        result = run.train(desc="training")
+    except fs.NonFiniteGradientError as error:
+        print(f"\nThe training diverged: {error}", file=sys.stderr)
+        return 1
     print("\n" + describe_result(options, result))
     name = UPDATERS[options.updater].create.__name__
     title = (
@@ -172,7 +185,7 @@ def _schedule(arguments: Sequence[str]) -> int:
     )
     add(
         "--output",
-        type=Path,
+        type=_path(".png", ".svg", ".pdf"),
         default=Path("flatstep-schedule.png"),
         metavar="PATH",
         help="where to write the plot (.png, .svg, .pdf); default: %(default)s",
@@ -196,9 +209,12 @@ def _schedule(arguments: Sequence[str]) -> int:
         )
         for text, schedule in parsed.items()
     }
-    by_epoch = any("EPOCH" in repr(schedule) for schedule in parsed.values())
-    steps_per_epoch = chosen.steps_per_epoch if by_epoch else None
-    plot_rates(curves, chosen.output, steps_per_epoch=steps_per_epoch)
+    remarks = []
+    if any("EPOCH" in repr(schedule) for schedule in parsed.values()):
+        remarks.append(f"an epoch is {chosen.steps_per_epoch:,} iterations")
+    if any(isinstance(schedule, fs.LearningRatePolicy) for schedule in parsed.values()):
+        remarks.append(f"policies start from {chosen.learning_rate:g}")
+    plot_rates(curves, chosen.output, remark="; ".join(remarks))
     for text, values in curves.items():
         print(text)
         for iteration in np.unique(np.linspace(0, chosen.iterations - 1, 6).astype(int)):
@@ -218,6 +234,7 @@ def _info(arguments: Sequence[str]) -> int:
         "instruction set": fs.isa(),
         "available": ", ".join(fs.available_isas()),
         "threads": str(fs.get_num_threads()),
+        "built with": _core.compiler,
         "installed in": str(Path(fs.__file__).parent),
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "NumPy": np.__version__,
@@ -228,8 +245,22 @@ def _info(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _path(*suffixes: str) -> Callable[[str], Path]:
+    """Return what makes a path of an argument and refuses one that could not be written."""
+
+    def path(text: str) -> Path:
+        result = Path(text)
+        if result.suffix not in suffixes:
+            raise argparse.ArgumentTypeError(f"expected {' or '.join(suffixes)}, got {text!r}")
+        if not result.parent.is_dir():
+            raise argparse.ArgumentTypeError(f"there is no folder {str(result.parent)!r}")
+        return result
+
+    return path
+
+
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text}")
     return value

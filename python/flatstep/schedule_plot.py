@@ -28,8 +28,13 @@ CONSTRUCTORS: Mapping[str, Any] = {
 def parse_schedule(text: str) -> schedules.Schedule | LearningRatePolicy:
     """Return the schedule or policy that a Python expression makes, without running any other code.
 
-    >>> parse_schedule("fs.RampSchedule(CosineSchedule(0.1, max_iter=1000), 50)")
-    RampSchedule(base=CosineSchedule(...), num_iter=50)
+    Raises:
+        ValueError: the expression makes something else, or a schedule that cannot be.
+
+    Example:
+        >>> from flatstep.schedule_plot import parse_schedule
+        >>> parse_schedule("fs.RampSchedule(FixedSchedule(0.1), 50)").value_at(24)
+        0.05
     """
     try:
         schedule = _evaluate(ast.parse(text.strip(), mode="eval").body)
@@ -82,13 +87,14 @@ def plot_rates(
     curves: Mapping[str, NDArray[np.float64]],
     path: str | os.PathLike[str] | None = None,
     *,
-    steps_per_epoch: int | None = None,
+    remark: str = "",
 ) -> Figure:
-    """Draw each named curve over the iterations; ``steps_per_epoch`` is told where it matters."""
+    """Draw each named curve over the iterations, with a remark next to the title."""
     with plotting("schedule"):
-        figure = new_figure((9.0, 4.8), path)
+        figure = new_figure((9.0, 4.6 + 0.2 * len(curves)), path)
         axes = figure.add_subplot()
         axes.set_title("Learning rate", pad=10)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         for place, (name, values) in enumerate(curves.items()):
             axes.plot(
                 np.arange(len(values)),
@@ -101,7 +107,6 @@ def plot_rates(
         axes.set_xlim(0, max(longest - 1, 1))
         axes.set_xlabel("iteration")
         scale(axes, np.concatenate(list(curves.values())), bulk=True)
-        if steps_per_epoch is not None:
-            note(axes, f"an epoch is {steps_per_epoch:,} iterations")
-        figure.legend(loc="outside lower left")
+        note(axes, remark)
+        axes.legend(loc="upper left", bbox_to_anchor=(-0.01, -0.13), borderaxespad=0.0)
         return finish(figure, path)

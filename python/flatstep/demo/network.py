@@ -19,9 +19,16 @@ from .digits import FloatArray
 class Network:
     """The network; ``parameters`` and ``gradients`` are the arrays that an updater works on.
 
-    >>> network = Network((64, 128, 64, 10), np.random.default_rng(0))
-    >>> network.parameters["0_W"].shape
-    (64, 128)
+    Args:
+        sizes: the number of inputs, of each hidden layer's outputs, and of classes.
+        rng: for the initial weights.
+
+    Example:
+        >>> import numpy as np
+        >>> from flatstep.demo.network import Network
+        >>> network = Network((64, 128, 64, 10), np.random.default_rng(0))
+        >>> network.parameters["0_W"].shape
+        (64, 128)
     """
 
     def __init__(self, sizes: Sequence[int], rng: np.random.Generator) -> None:

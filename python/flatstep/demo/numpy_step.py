@@ -167,12 +167,17 @@ FORMULAS: Mapping[str, Formula] = {
 class NumpyStep:
     """One network's step in plain NumPy, with its own copy of the parameters.
 
-    Arguments:
-        updater: the updater's configuration, for example ``flatstep.Adam()``; its rate is not
-        looked at. rate: the learning rate as a function of the iteration. strategy, threshold: the
-        gradient normalisation, by its name. semantics: "dl4j-1.0" divides the gradient by the batch
-        size, "dl4j-0.8" the finished update. parameters: the flat parameters to start from; they
-        are copied. layers: for every layer the positions of its parameters in the flat vector.
+    It also keeps ``update_ratios``, ‖update‖ / ‖parameters‖ by layer, as ``monitor=True`` does.
+
+    Args:
+        updater: the updater's configuration, for example ``flatstep.Adam()``, for its numbers; its
+            rate is not looked at.
+        rate: the learning rate as a function of the iteration.
+        strategy, threshold: the gradient normalisation, by its name.
+        semantics: "dl4j-1.0" divides the gradient by the batch size, "dl4j-0.8" the finished
+            update.
+        parameters: the flat parameters to start from; they are copied.
+        layers: for each layer, where its arrays are in the flat parameters.
     """
 
     def __init__(
@@ -188,6 +193,7 @@ class NumpyStep:
         formula = FORMULAS[type(updater).__name__]
         self.parameters = parameters.copy()
         self.iteration = 0
+        self.update_ratios: list[float] = []
         self._hyper = updater
         self._turn_into_update = formula.turn_into_update
         self._rate = rate
@@ -195,6 +201,7 @@ class NumpyStep:
         self._threshold = threshold
         self._divide_gradient = semantics == "dl4j-1.0"
         self._weight_decay = updater.weight_decay if type(updater).__name__ == "AdamW" else 0.0
+        self._layers = [slice(layer[0].start, layer[-1].stop) for layer in layers]
         self._update = np.empty_like(parameters)
         self._scratch = np.empty_like(parameters)
         self._state = {name: np.zeros_like(parameters) for name in formula.state}
@@ -205,7 +212,7 @@ class NumpyStep:
         elif strategy.endswith("PerParamType"):
             self._groups = [slot for layer in layers for slot in layer]
         else:
-            self._groups = [slice(layer[0].start, layer[-1].stop) for layer in layers]
+            self._groups = self._layers
 
     def step(self, gradient: FloatArray, batch_size: int) -> None:
         """Take a step with the flat gradient, a sum over the batch, which is left as it was."""
@@ -219,6 +226,11 @@ class NumpyStep:
             update += np.multiply(self.parameters, self._weight_decay * rate, out=self._scratch)
         if not self._divide_gradient:
             update *= 1 / batch_size
+        self.update_ratios = [
+            math.sqrt(np.dot(update[layer], update[layer]))
+            / math.sqrt(np.dot(self.parameters[layer], self.parameters[layer]))
+            for layer in self._layers
+        ]
         self.parameters -= update
 
     def _normalize(self, gradient: FloatArray, scale: float) -> None:

@@ -68,17 +68,12 @@ def explain_accuracy(options: Options) -> str:
             "this choice better."
         )
     if linear:
-        reason = (
-            "The normalisation has limited the gradient, a sum over the batch, before that, so a "
-            f"step is up to {size} times shorter than the learning rate says."
-        )
+        reason = "The normalisation has limited the gradient, a sum over the batch, before that"
     else:
         name = UPDATERS[options.updater].create.__name__
-        reason = (
-            f"{name}'s update has the size of its learning rate however large the gradient is, so "
-            f"every step is {size} times shorter than the rate says."
-        )
-    remedy = "--semantics dl4j-1.0 divides the gradient instead, before anything else"
+        reason = f"{name}'s update does not grow with the gradient, which is a sum over the batch"
+    reason += f", so a step is up to {size} times shorter than under dl4j-1.0."
+    remedy = "--semantics dl4j-1.0 divides the gradient, before anything else"
     if options.largest_rate is not None:
         rate = options.largest_rate * size
         remedy += f"; in this order, --learning-rate {rate:.3g} makes up for it"
@@ -91,12 +86,11 @@ def explain_accuracy(options: Options) -> str:
 def _describe_layers(result: Result) -> str:
     rows: list[_Row] = [("layer", "", "norm", "clipped", "rate", "update/parameter")]
     for name, layer in result.history.layers.items():
-        number = int(name.split("_")[0])
         clips = math.isfinite(layer.threshold) and np.isfinite(layer.clipped).any()
         rows.append(
             (
                 name,
-                f"{result.sizes[number]} → {result.sizes[number + 1]}",
+                _shape(name, result.sizes),
                 _median(layer.gradient_norm),
                 f"{np.nanmean(layer.clipped) * 100:.1f} %" if clips else "–",
                 _median(layer.learning_rate),
@@ -108,6 +102,15 @@ def _describe_layers(result: Result) -> str:
         f"Medians of all steps; norm: the gradient's, before normalisation; clipped: share of the\n"
         f"steps; update/parameter: ‖update‖ / ‖parameters‖."
     )
+
+
+def _shape(name: str, sizes: Sequence[int]) -> str:
+    """Say what a layer maps to what, or how many elements its bias has; nothing of the network."""
+    layer, _, param = name.partition("_")
+    if not layer.isdecimal():
+        return ""
+    inputs, outputs = sizes[int(layer) : int(layer) + 2]
+    return f"{outputs}" if param == "b" else f"{inputs} → {outputs}"
 
 
 def _describe_times(result: Result) -> str:

@@ -48,7 +48,7 @@ UPDATERS: Mapping[str, DemoUpdater] = {
 
 @dataclass(frozen=True)
 class Options:
-    """What to train, and how; the fields are the options of ``python -m flatstep``."""
+    """What to train, and how: the choices of ``python -m flatstep``."""
 
     updater: str = "adam"
     strategy: str = "ClipL2PerLayer"
@@ -75,7 +75,6 @@ class Result:
     sizes: tuple[int, ...]
     num_parameters: int
     num_test_images: int
-    num_training_images: int
     accuracy: float
     history: History
     comparison: Comparison
@@ -127,6 +126,8 @@ class Run:
             solver = fs.StochasticGradientDescent(
                 self.updater, lambda: self._compute(solver), listeners
             )
+            # A run that diverges says so with an error of its own, not with NumPy's warnings.
+            stack.enter_context(np.errstate(over="ignore", invalid="ignore"))
             for epoch in range(options.epochs):
                 self.updater.epoch = epoch
                 for _ in range(self.batches.per_epoch):
@@ -136,7 +137,6 @@ class Run:
             sizes=network.sizes,
             num_parameters=network.flat_parameters.size,
             num_test_images=len(digits.test_labels),
-            num_training_images=len(digits.train_labels),
             accuracy=network.accuracy(digits.test_images, digits.test_labels),
             history=history.history,
             comparison=side_by_side.comparison(),
@@ -162,4 +162,4 @@ class Run:
         """The schedule once more, for the step in plain NumPy."""
         largest = self.options.largest_rate or 0.0
         warm_up = min(1.0, (iteration + 1) / _WARM_UP_STEPS)
-        return warm_up * largest * 0.5 * (1 + math.cos(math.pi * iteration / self.num_steps))
+        return warm_up * largest * (1 + math.cos(math.pi * iteration / self.num_steps)) / 2
