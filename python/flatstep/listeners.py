@@ -182,7 +182,7 @@ class CSVWriter(_FileWriter):
         ...     score = solver.optimize()
         >>> print(file.getvalue())
         iteration,epoch,score,skipped,layer,gradient_norm,factor,clipped,learning_rate,update_ratio
-        0,0,13.0,0,0,,,0,0.25,
+        0,0,13.0,0,0,,,,0.25,
         <BLANKLINE>
     """
 

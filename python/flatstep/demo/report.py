@@ -97,11 +97,11 @@ def _describe_layers(result: Result) -> str:
                 _median(layer.update_ratio),
             )
         )
-    return (
-        f"{_table(rows, left=2)}\n"
-        f"Medians of all steps; norm: the gradient's, before normalisation; clipped: share of the\n"
-        f"steps; update/parameter: ‖update‖ / ‖parameters‖."
+    legend = (
+        "Medians of all steps; norm: the gradient's, before normalisation; clipped: share of the "
+        "steps; update/parameter: ‖update‖ / ‖parameters‖."
     )
+    return f"{_table(rows, left=2)}\n{_wrap(legend)}"
 
 
 def _shape(name: str, sizes: Sequence[int]) -> str:
@@ -123,11 +123,11 @@ def _describe_times(result: Result) -> str:
         ("plain NumPy", *(f"{time * 1e6:.1f} µs" for time in numpy)),
         ("", *(f"{slow / fast:.1f} ×" for slow, fast in zip(numpy, flatstep, strict=True))),
     ]
-    return (
-        f"{_table(rows, left=1)}\n"
+    legend = (
         f"{result.num_parameters:,} parameters; both took every step of this run, in turn, on the "
-        f"same gradients.\n{_describe_agreement(comparison)}"
+        f"same gradients. {_describe_agreement(comparison)}"
     )
+    return f"{_table(rows, left=1)}\n{_wrap(legend)}"
 
 
 def _describe_agreement(comparison: Comparison) -> str:
@@ -156,4 +156,4 @@ def _table(rows: Sequence[_Row], left: int) -> str:
 
 
 def _wrap(text: str) -> str:
-    return textwrap.fill(text, 88, break_on_hyphens=False)
+    return textwrap.fill(text, 78, break_on_hyphens=False)
