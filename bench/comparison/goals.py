@@ -17,7 +17,8 @@ ALL = PLAIN + CLIP
 class Goal:
     """How many times faster than `against` (or, `at_most`, slower) `subject` has to be.
 
-    It holds for each of the cases that it names; `threads` "most" is the largest number measured.
+    It holds for each of the cases that it names; `threads` "most" is the largest number measured,
+    if that is more than one.
     """
 
     what: str
@@ -115,7 +116,7 @@ def ratio(numerator: Result, denominator: Result) -> tuple[float, float]:
 
 def judge(results: Sequence[Result], goals: Iterable[Goal] = GOALS) -> list[Verdict]:
     """The verdict on each goal for which something was measured."""
-    most = max((result.case.threads for result in results), default=1)
+    most = max((result.case.threads for result in results if result.case.threads > 1), default=0)
     by_name = {(result.case, result.part, result.contender): result for result in results}
     verdicts = []
     for goal in goals:
