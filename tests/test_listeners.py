@@ -327,7 +327,7 @@ def test_plot_history_draws_any_history(history: History, tmp_path: Path) -> Non
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles[:5] == [
         "Score",
-        "Gradient norm before normalisation",
+        "Gradient norm",
         "Clipped share of the steps",
         "Learning rate",
         "‖update‖ / ‖parameters‖",
@@ -349,7 +349,7 @@ def test_plot_history_draws_what_the_steps_did(tmp_path: Path) -> None:
     np.testing.assert_allclose(norms.lines[0].get_ydata(), [5, 1, 10], rtol=1e-15)
     np.testing.assert_allclose(norms.lines[1].get_ydata(), [1, 0.2, 2], rtol=1e-15)
     assert norms.lines[2].get_ydata()[0] == THRESHOLD
-    assert norms.get_title(loc="right") == "dashed: threshold 3"
+    assert norms.get_title(loc="right") == "before normalisation; dashed: threshold 3"
     np.testing.assert_array_equal(clipped.lines[0].get_ydata(), [100, 0, 100])
     np.testing.assert_array_equal(clipped.lines[1].get_ydata(), [0, 0, 0])
     np.testing.assert_allclose(rates.lines[0].get_ydata(), [0.1, 0.1, 0.05], rtol=1e-15)

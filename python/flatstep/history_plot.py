@@ -113,11 +113,12 @@ def _draw_score(axes: Axes, history: History) -> None:
 
 
 def _draw_norms(axes: Axes, history: History) -> None:
-    axes.set_title("Gradient norm before normalisation")
+    axes.set_title("Gradient norm")
     norms = _present(history, "gradient_norm")
     if not norms:
         say(axes, "this strategy needs no norm")
         return
+    note(axes, "before normalisation")
     thresholds = {name: history.layers[name].threshold for name in norms}
     distinct = sorted({value for value in thresholds.values() if math.isfinite(value)})
     if _many(history):
@@ -132,7 +133,9 @@ def _draw_norms(axes: Axes, history: History) -> None:
     for threshold in distinct:
         axes.axhline(threshold, color=INK, linestyle=(0, (5, 3)), linewidth=1.1)
     if distinct:
-        note(axes, f"dashed: threshold {' and '.join(f'{value:g}' for value in distinct[:3])}")
+        values = " and ".join(f"{value:g}" for value in distinct)
+        thresholds_are = f"threshold {values}" if len(distinct) < 3 else "the thresholds"
+        note(axes, f"before normalisation; dashed: {thresholds_are}")
     scale(axes, np.concatenate([*norms.values(), distinct]))
 
 
@@ -175,7 +178,11 @@ def _draw_rates(axes: Axes, history: History) -> None:
         color = INK if len(alike) == 1 else COLORS[place]
         if not _many(history) and len(names) == 1:
             color = _color(history, names[0])
-        label = ", ".join(names) if len(names) <= 4 else f"{len(names)} layers, from {names[0]} on"
+        label = (
+            ", ".join(names)
+            if len(names) <= 4
+            else f"{names[0]}, {names[1]} and {len(names) - 2} more"
+        )
         axes.plot(history.iteration, rates[names[0]], color=color, label=label)
     if len(alike) > 1 and any(len(names) > 1 for names in alike.values()):
         axes.legend(loc="best")
