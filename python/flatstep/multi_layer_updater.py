@@ -282,15 +282,17 @@ class NetworkUpdater(_core.Updater):
         left_out: list[str] = []
         pairs = self._matching_state(state_dict.get("state", {}), left_out)
         rates = self._matching_rates(state_dict, left_out)
+        counters = {}
+        for name in ("iteration", "epoch", "skipped_steps"):
+            if name in state_dict:
+                counters[name] = _counter(name, state_dict[name])
+            else:
+                left_out.append(name)
         if left_out and strict:
             raise ParameterKeyError(
                 f"state_dict: missing or unknown: {', '.join(left_out)}; expected the state of the "
                 "same parameters and updaters (strict=False leaves these out)"
             )
-        counters = {
-            name: _counter(name, state_dict.get(name))
-            for name in ("iteration", "epoch", "skipped_steps")
-        }
         for target, source in pairs:
             target[...] = source
         self._set_rates(rates)

@@ -74,8 +74,11 @@ inline Scaled normalization_factor(GradientNormalization strategy, double thresh
     if (norm.value == 0) return {1.0, 0};
     return {1.0 / norm.value, -norm.exponent};
   }
-  if (norm.get() > threshold) return {threshold / norm.value, -norm.exponent};
-  return {1.0, 0};
+  if (!(norm.get() > threshold)) return {1.0, 0};
+  if (norm.exponent == 0) return {threshold / norm.value, 0};
+  int exponent = 0;
+  const double fraction = std::frexp(threshold, &exponent);
+  return {fraction / norm.value, exponent - norm.exponent};
 }
 
 /// A factor as two numbers of type T, of which the second is 1 unless their product lies outside
@@ -92,8 +95,8 @@ inline void split_factor(const Scaled& factor, T (&parts)[2]) {
     return;
   }
   int exponent = 0;
-  const double fraction = std::frexp(factor.value, &exponent);
-  exponent += factor.exponent;
+  const double fraction = 2 * std::frexp(factor.value, &exponent);  // in [1, 2)
+  exponent += factor.exponent - 1;
   constexpr int limit = std::numeric_limits<T>::max_exponent - 2;
   if (exponent > -limit && exponent < limit) {
     parts[0] = static_cast<T>(factor.get());

@@ -1,0 +1,289 @@
+// The C++ face: MultiLayerUpdater, ComputationGraphUpdater and LayerUpdater as a C++ program uses them.
+#include <flatstep/flatstep.hpp>
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+namespace {
+
+using flatstep::GradientNormalization;
+using flatstep::NetworkConfiguration;
+using flatstep::OnNonfinite;
+using flatstep::StepStatus;
+
+template <class T>
+class UpdaterTest : public ::testing::Test {
+ protected:
+  std::vector<T> W = {1, -2, 3, -4, 5, -6};
+  std::vector<T> b = {T(0.5), T(-0.5)};
+  std::vector<T> gW = {3, 0, 0, 0, 0, 0};
+  std::vector<T> gb = {0, 4};
+
+  flatstep::MultiLayerUpdater<T> make(const NetworkConfiguration& configuration) {
+    return {configuration, {{"0_W", W, {3, 2}}, {"0_b", b}}};
+  }
+  static NetworkConfiguration sgd(double rate) {
+    NetworkConfiguration configuration;
+    configuration.updater = flatstep::make_updater("Sgd", {{"learning_rate", rate}});
+    return configuration;
+  }
+};
+
+using Types = ::testing::Types<float, double>;
+TYPED_TEST_SUITE(UpdaterTest, Types);
+
+TYPED_TEST(UpdaterTest, StepSubtractsTheUpdateAndLeavesTheGradient) {
+  auto updater = this->make(this->sgd(0.5));
+  const auto gradient = this->gW;
+  const flatstep::StepReport report = updater.step({this->gW, this->gb});
+  EXPECT_EQ(report.status, StepStatus::done);
+  EXPECT_EQ(this->W[0], TypeParam(-0.5));
+  EXPECT_EQ(this->b[1], TypeParam(-2.5));
+  EXPECT_EQ(this->gW, gradient);
+  EXPECT_EQ(updater.counters().iteration, 1);
+}
+
+TYPED_TEST(UpdaterTest, UpdateTurnsTheGradientIntoTheUpdate) {
+  auto updater = this->make(this->sgd(0.5));
+  const auto parameters = this->W;
+  TypeParam* const gradients[] = {this->gW.data(), this->gb.data()};
+  EXPECT_EQ(updater.update(gradients).status, StepStatus::done);
+  EXPECT_EQ(this->gW[0], TypeParam(1.5));
+  EXPECT_EQ(this->gb[1], TypeParam(2));
+  EXPECT_EQ(this->W, parameters);
+}
+
+TYPED_TEST(UpdaterTest, ClipsPerLayer) {
+  auto configuration = this->sgd(1);
+  configuration.gradient_normalization = GradientNormalization::ClipL2PerLayer;
+  auto updater = this->make(configuration);
+  updater.step({this->gW, this->gb});
+  EXPECT_EQ(updater.group_norm(0), 5.0);
+  EXPECT_EQ(updater.report(0).factor, 0.2);
+  EXPECT_TRUE(updater.report(1).clipped);
+  EXPECT_NEAR(this->b[1], -0.5 - 0.8, 1e-6);
+}
+
+TYPED_TEST(UpdaterTest, DividesByTheBatchBeforeOrAfterTheUpdater) {
+  for (const auto semantics : {flatstep::Semantics::dl4j_1_0, flatstep::Semantics::dl4j_0_8}) {
+    auto configuration = this->sgd(1);
+    configuration.updater = flatstep::make_updater("Adam", {{"learning_rate", 1.0}});
+    configuration.semantics = semantics;
+    std::vector<TypeParam> p = {0};
+    const std::vector<TypeParam> g = {3};
+    flatstep::LayerUpdater<TypeParam> updater(configuration, {{"W", p}});
+    flatstep::StepOptions options;
+    options.batch_size = 4;
+    updater.step({g}, options);
+    const double expected = semantics == flatstep::Semantics::dl4j_1_0 ? -1.0 : -0.25;
+    EXPECT_NEAR(p[0], expected, 1e-6);
+  }
+}
+
+TYPED_TEST(UpdaterTest, NonfiniteGradientsAreRefusedOrSkipped) {
+  this->gb[0] = std::numeric_limits<TypeParam>::quiet_NaN();
+  for (const auto& [choice, status] : {std::pair{OnNonfinite::raise, StepStatus::nonfinite},
+                                      std::pair{OnNonfinite::skip, StepStatus::skipped}}) {
+    auto configuration = this->sgd(1);
+    configuration.on_nonfinite = choice;
+    const auto parameters = this->W;
+    auto updater = this->make(configuration);
+    EXPECT_EQ(updater.step({this->gW, this->gb}).status, status);
+    EXPECT_EQ(this->W, parameters);
+    EXPECT_EQ(updater.counters().iteration, 0);
+    EXPECT_EQ(updater.counters().skipped_steps, choice == OnNonfinite::skip ? 1u : 0u);
+    EXPECT_FALSE(updater.report(0).nonfinite);
+    EXPECT_TRUE(updater.report(1).nonfinite);
+  }
+  auto configuration = this->sgd(1);
+  configuration.on_nonfinite = OnNonfinite::propagate;
+  EXPECT_EQ(this->make(configuration).step({this->gW, this->gb}).status, StepStatus::done);
+  EXPECT_TRUE(std::isnan(this->b[0]));
+}
+
+TYPED_TEST(UpdaterTest, InvalidCallsChangeNothing) {
+  auto updater = this->make(this->sgd(1));
+  const auto parameters = this->W;
+  EXPECT_EQ(updater.step({this->gW}).status, StepStatus::invalid);
+  EXPECT_EQ(updater.step({this->gb, this->gW}).status, StepStatus::invalid);
+  flatstep::StepOptions options;
+  options.batch_size = 0;
+  EXPECT_EQ(updater.step({this->gW, this->gb}, options).status, StepStatus::invalid);
+  const TypeParam* const missing[] = {this->gW.data(), nullptr};
+  EXPECT_EQ(updater.step(std::span<const TypeParam* const>(missing)).status, StepStatus::invalid);
+  EXPECT_EQ(this->W, parameters);
+  EXPECT_EQ(updater.counters().iteration, 0);
+  static_assert(noexcept(updater.step({this->gW, this->gb})));
+}
+
+TYPED_TEST(UpdaterTest, FrozenLayersStayAndTheirUpdateIsZero) {
+  auto configuration = this->sgd(1);
+  configuration.layers["1"].frozen = true;
+  std::vector<TypeParam> frozen = {1, 2};
+  std::vector<TypeParam> gradient = {7, 7};
+  flatstep::MultiLayerUpdater<TypeParam> updater(configuration,
+                                                 {{"0_b", this->b}, {"1_b", frozen}});
+  const TypeParam* const absent[] = {this->gb.data(), nullptr};
+  EXPECT_EQ(updater.step(std::span<const TypeParam* const>(absent)).status, StepStatus::done);
+  EXPECT_EQ(frozen[0], 1);
+  TypeParam* const given[] = {this->gb.data(), gradient.data()};
+  EXPECT_EQ(updater.update(given).status, StepStatus::done);
+  EXPECT_EQ(gradient, (std::vector<TypeParam>{0, 0}));
+}
+
+TYPED_TEST(UpdaterTest, StateLiesWhereTheCallerSays) {
+  NetworkConfiguration configuration;
+  configuration.updater = flatstep::make_updater("Adam");
+  std::vector<TypeParam> memory(16, 9);
+  flatstep::MultiLayerUpdater<TypeParam> updater(
+      configuration, {{"0_W", this->W, {3, 2}}, {"0_b", this->b}}, false, memory);
+  EXPECT_EQ(updater.state_view().data(), memory.data());
+  EXPECT_EQ(std::accumulate(memory.begin(), memory.end(), TypeParam{0}), 0);
+  updater.step({this->gW, this->gb});
+  EXPECT_NEAR(updater.state(1, 0)[1], 0.4, 1e-6);  // m of "0_b": after all of the block's m comes v
+  EXPECT_EQ(updater.state(1, 0).data(), memory.data() + 6);
+  EXPECT_EQ(updater.state(1, 1).data(), memory.data() + 14);
+  EXPECT_THROW((flatstep::MultiLayerUpdater<TypeParam>(configuration, {{"0_b", this->b}}, false,
+                                                       memory)),
+               std::invalid_argument);
+}
+
+TYPED_TEST(UpdaterTest, MonitoringMeasuresAndChangesNoBit) {
+  NetworkConfiguration configuration;
+  configuration.updater = flatstep::make_updater("Adam");
+  std::vector<TypeParam> plain(5000);
+  std::iota(plain.begin(), plain.end(), TypeParam(-2000.25));
+  for (TypeParam& p : plain) p /= 1024;
+  std::vector<TypeParam> monitored = plain;
+  const std::vector<TypeParam> gradient(plain.rbegin(), plain.rend());
+  flatstep::LayerUpdater<TypeParam> one(configuration, {{"W", plain}});
+  flatstep::LayerUpdater<TypeParam> other(configuration, {{"W", monitored}}, true);
+  const std::vector<TypeParam> before = plain;
+  one.step({gradient});
+  other.step({gradient});
+  EXPECT_EQ(plain, monitored);
+  double update = 0;
+  double parameter = 0;
+  for (std::size_t i = 0; i < plain.size(); ++i) {
+    parameter += double(before[i]) * double(before[i]);
+    const double u = double(before[i]) - double(plain[i]);
+    update += u * u;
+  }
+  EXPECT_NEAR(other.report(0).parameter_norm / std::sqrt(parameter), 1, 1e-12);
+  EXPECT_NEAR(other.report(0).update_norm / std::sqrt(update), 1, 1e-3);
+  EXPECT_TRUE(std::isnan(one.report(0).update_norm));
+}
+
+// An updater of the user's own: a struct with a formula.
+struct SignSgd {
+  static constexpr std::string_view name = "SignSgd";
+  static constexpr flatstep::HyperParameter hyper_parameters[] = {flatstep::learning_rate(0.25)};
+  static constexpr flatstep::StateNames<1> state_names{{"count"}};
+  struct Values {
+    double learning_rate;
+  };
+  template <class X>
+  struct Constants {
+    X learning_rate;
+    X one;
+  };
+  static Constants<double> constants(const Values& h, const flatstep::StepContext&) {
+    return {h.learning_rate, 1.0};
+  }
+  template <class V>
+  static V apply(V g, V* state, const Constants<V>& c) {
+    state[0] = state[0] + c.one;
+    return copysign(c.learning_rate, g);
+  }
+};
+
+TYPED_TEST(UpdaterTest, AnOwnUpdaterIsAStructWithAFormula) {
+  NetworkConfiguration configuration;
+  configuration.updater = flatstep::own_updater<SignSgd>();
+  auto updater = this->make(configuration);
+  this->gW[1] = -3;
+  updater.step({this->gW, this->gb});
+  EXPECT_EQ(this->W[0], TypeParam(0.75));
+  EXPECT_EQ(this->W[1], TypeParam(-1.75));
+  EXPECT_EQ(updater.state(0, 0)[5], 1);
+  EXPECT_EQ(updater.learning_rate(0, 0, 0), 0.25);
+}
+
+TYPED_TEST(UpdaterTest, FactorsBeyondTheRangeOfTheTypeAreCarriedAsTwo) {
+  auto configuration = this->sgd(1);
+  configuration.gradient_normalization = GradientNormalization::ClipL2PerLayer;
+  const int exponent = std::numeric_limits<TypeParam>::max_exponent - 2;
+  const auto huge = static_cast<TypeParam>(std::ldexp(1.0, exponent));
+  configuration.gradient_normalization_threshold = 1 / static_cast<double>(huge);
+  std::vector<TypeParam> p = {0};
+  const std::vector<TypeParam> g = {huge};
+  flatstep::LayerUpdater<TypeParam> updater(configuration, {{"W", p}});
+  updater.step({g});
+  EXPECT_EQ(p[0], -1 / huge);
+}
+
+TEST(Keys, AreSplitAsDl4jSplitsThem) {
+  std::vector<float> p(2);
+  const NetworkConfiguration configuration;
+  flatstep::ComputationGraphUpdater<float> graph(configuration, {{"fc_1_W", p}});
+  EXPECT_EQ(graph.layout().slots[0].name.layer, "fc_1");
+  const auto text = [&](const char* key) -> std::string {
+    try {
+      flatstep::MultiLayerUpdater<float> updater(configuration, {{key, p}});
+    } catch (const flatstep::InvalidKey& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(text("W0"),
+            "Invalid key: MultiLayerNetwork Gradient key does not have layer separator: \"W0\"");
+  EXPECT_NE(text("a_W").find("expected an integer layer"), std::string::npos);
+}
+
+TEST(Memory, OverlapsAndWrongShapesAreRefused) {
+  std::vector<float> p(6);
+  const std::span<float> all(p);
+  const NetworkConfiguration configuration;
+  EXPECT_THROW((flatstep::MultiLayerUpdater<float>(
+                   configuration, {{"0_W", all.first(4)}, {"0_b", all.subspan(3)}})),
+               std::invalid_argument);
+  EXPECT_THROW((flatstep::MultiLayerUpdater<float>(configuration, {{"0_W", all, {4, 2}}})),
+               std::invalid_argument);
+  EXPECT_THROW((flatstep::MultiLayerUpdater<float>(configuration, {})), std::invalid_argument);
+}
+
+TEST(Callbacks, AbandonAStepWhole) {
+  flatstep::UpdaterInfo info;
+  info.name = "Callback";
+  static constexpr std::string_view names[] = {"m"};
+  info.state_names = names;
+  bool succeeds = true;
+  info.float_callback = [&](const flatstep::CallbackArguments<float>& call) {
+    for (float& m : std::span<float>(call.state[0], call.gradient.size())) m += 1;
+    for (float& g : call.gradient) g *= 2;
+    return succeeds;
+  };
+  NetworkConfiguration configuration;
+  configuration.updater.kind = &info;
+  configuration.updater.values.clear();
+  configuration.l2 = 1;
+  std::vector<float> p = {1, 2};
+  const std::vector<float> g = {1, 1};
+  flatstep::LayerUpdater<float> updater(configuration, {{"W", p}});
+  EXPECT_EQ(updater.step({g}).status, StepStatus::done);
+  EXPECT_EQ(p, (std::vector<float>{1 - 2 * 2, 2 - 2 * 3}));
+  succeeds = false;
+  EXPECT_EQ(updater.step({g}).status, StepStatus::abandoned);
+  EXPECT_EQ(p, (std::vector<float>{-3, -4}));
+  EXPECT_EQ(updater.state(0, 0)[0], 1);
+  EXPECT_EQ(updater.counters().iteration, 1);
+}
+
+}  // namespace
