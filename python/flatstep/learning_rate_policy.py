@@ -28,8 +28,7 @@ class LearningRatePolicy:
     r"""Deeplearning4j 0.8's learning-rate decay, for ``semantics="dl4j-0.8"`` only.
 
     Unlike a schedule, a policy compounds: each step changes the rate that the step before it left,
-        and
-    the rate is part of the updater's state. With r = ``decay_rate`` and it = the iteration:
+    and the rate is part of the updater's state. With r = ``decay_rate`` and it = the iteration:
 
     =============  ============================================  ==============================
     kind           effect                                        needs

@@ -150,8 +150,7 @@ class AdaGrad(_BuiltIn):
 class RmsProp(_BuiltIn):
     r"""RMSProp: s = ρs + (1 − ρ)g²; u = lr·g/(√s + ε).
 
-    State: s, which starts at ε. Tieleman and Hinton 2012, lecture 6.5 of "Neural Networks for
-        Machine
+    State: s, which starts at ε. Tieleman and Hinton 2012, lecture 6.5 of "Neural Networks for Machine
     Learning" (https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf); not
     centred, without momentum.
 
@@ -201,8 +200,7 @@ class AdaDelta(_BuiltIn):
 class Adam(_BuiltIn):
     r"""Adam: m = β1·m + (1 − β1)g; v = β2·v + (1 − β2)g²; u = α·m/(√v + ε).
 
-    State: m, v. α = lr·√(1 − β2ᵗ)/(1 − β1ᵗ). Kingma and Ba 2015, https://arxiv.org/abs/1412.6980,
-        in
+    State: m, v. α = lr·√(1 − β2ᵗ)/(1 − β1ᵗ). Kingma and Ba 2015, https://arxiv.org/abs/1412.6980, in
     the form of the end of its section 2: ε is added to the uncorrected √v, so that it weighs
     1/√(1 − β2ᵗ) times what PyTorch's does in the first steps. Under dl4j-0.8 α becomes ε where it
     is 0 or NaN.
@@ -265,8 +263,7 @@ class AMSGrad(_BuiltIn):
     r"""AMSGrad: m, v, α as in Adam; v̂ = max(v̂, v); u = α·m/(√v̂ + ε).
 
     State: m, v, v_hat. Reddi, Kale and Kumar 2018, https://arxiv.org/abs/1904.09237, with Adam's
-        bias
-    correction, which the paper leaves out.
+    bias correction, which the paper leaves out.
 
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.
@@ -322,10 +319,8 @@ class Nadam(_BuiltIn):
     r"""Nadam: m, v as in Adam; u = lr·(β1·m + (1 − β1)g)/(1 − β1ᵗ)/(√v + ε).
 
     State: m, v. Dozat 2016, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ, in
-        Deeplearning4j's
-    form: a constant β1, and a v that is not corrected for its bias, so that early steps are larger
-        than
-    Adam's by about 1/√(1 − β2ᵗ).
+    Deeplearning4j's form: a constant β1, and a v that is not corrected for its bias, so that early
+    steps are larger than Adam's by about 1/√(1 − β2ᵗ).
 
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.

@@ -1,9 +1,9 @@
 """DL4J's saved models: read one, continue its run, write it back for DL4J.
 
->>> import flatstep as fs
+>>> import numpy as np, flatstep as fs
 >>> model = fs.load_dl4j("model.zip")
->>> updater = model.updater()
->>> updater.step(gradients, batch_size=32)
+>>> gradients = {key: np.zeros_like(array) for key, array in model.params.items()}
+>>> model.updater().step(gradients, batch_size=32)
 >>> fs.save_dl4j("model.zip", model)
 """
 

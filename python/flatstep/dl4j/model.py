@@ -66,11 +66,13 @@ class DL4JModel:
         epoch: The epoch that the next step is in.
 
     Example:
-        >>> import flatstep as fs
-        >>> model = fs.load_dl4j("iris.zip")
-        >>> updater = model.updater()
-        >>> updater.step(gradients, batch_size=10)
-        >>> fs.save_dl4j("iris.zip", model)
+        >>> import numpy as np, flatstep as fs
+        >>> model = fs.load_dl4j("model.zip")
+        >>> model
+        <DL4JModel: MultiLayerNetwork of 2 layers, 67 parameters (float32), iteration 40, epoch 2>
+        >>> gradients = {key: np.zeros_like(array) for key, array in model.params.items()}
+        >>> model.updater().step(gradients, batch_size=10)
+        >>> fs.save_dl4j("model.zip", model)
     """
 
     def __init__(
@@ -148,7 +150,8 @@ def load_dl4j(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_MAX_BYTE
         OSError: The file cannot be opened or read.
 
     Example:
-        >>> model = fs.load_dl4j("iris.zip")
+        >>> import flatstep as fs
+        >>> model = fs.load_dl4j("model.zip")
         >>> {key: array.shape for key, array in model.params.items()}
         {'0_W': (4, 8), '0_b': (8,), '1_W': (8, 3), '1_b': (3,)}
     """

@@ -1,0 +1,96 @@
+"""The examples in docstrings and in docs/ run, and what they say is printed is what is printed."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from cpp_project import ROOT
+
+import flatstep as fs
+from flatstep import serialization
+
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+MODEL = Path(__file__).parent / "goldens" / "zips" / "iris_mlp_adam_clip.zip"
+#: What an extra brings along; where it is missing, so is what is written for it.
+EXTRAS = ("matplotlib", "safetensors", "sklearn", "tqdm")
+
+
+def modules() -> list[str]:
+    """Every Python module of the installed package."""
+    found = pkgutil.walk_packages(fs.__path__, f"{fs.__name__}.")
+    own = [each.name for each in found if not each.name.endswith(("._core", ".__main__"))]
+    return [fs.__name__, *own]
+
+
+@pytest.fixture
+def _in_a_folder_with_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where examples write, and find a model that DL4J has saved; what they register is forgotten."""
+    for module in EXTRAS:
+        pytest.importorskip(module)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(MODEL, "model.zip")
+    monkeypatch.setattr(serialization, "_registered", {})
+
+
+def check(test: doctest.DocTest) -> None:
+    runner = doctest.DocTestRunner(optionflags=doctest.REPORT_NDIFF)
+    report: list[str] = []
+    runner.run(test, out=report.append)
+    assert not runner.failures, "".join(report)
+
+
+@pytest.mark.usefixtures("_in_a_folder_with_a_model")
+@pytest.mark.parametrize("name", modules())
+def test_docstrings(name: str) -> None:
+    module = importlib.import_module(name)
+    for test in doctest.DocTestFinder(exclude_empty=True).find(module):
+        # An example stands for itself: it imports what it uses.
+        test.globs = {"__name__": test.name}
+        check(test)
+
+
+@pytest.mark.parametrize("name", modules())
+def test_public_classes_and_functions_say_what_they_are(name: str) -> None:
+    module = importlib.import_module(name)
+    for public in getattr(module, "__all__", ()):
+        value = getattr(module, public)
+        if inspect.isclass(value) or inspect.isroutine(value):
+            assert (value.__doc__ or "").strip(), f"{name}.{public} has no docstring"
+
+
+@pytest.mark.usefixtures("_in_a_folder_with_a_model")
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_examples_of_pages(page: Path) -> None:
+    """The blocks of a page are one session."""
+    text = page.read_text(encoding="utf-8")
+    # A fence right after an output would be taken for a part of it.
+    without_fences = re.sub(r"^```.*$", "", text, flags=re.MULTILINE)
+    names = {"__name__": "__main__"}
+    check(doctest.DocTestParser().get_doctest(without_fences, names, page.name, str(page), 0))
+
+
+def test_the_page_of_errors_has_every_exception() -> None:
+    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    for name, value in vars(fs).items():
+        if isinstance(value, type) and issubclass(value, Exception):
+            assert f"`flatstep.{name}`" in text, name
+
+
+def test_links_between_pages() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\((?!https?:)([^)#\s]+)[^)]*\)", text):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_modules_are_all_found() -> None:
+    assert "flatstep.updaters" in sys.modules
+    assert len(list(modules())) > 20
