@@ -349,16 +349,17 @@ unsigned threads_of_process() {
 
 TEST_F(Threads, StartWithWorkAndEndWithTheNumber) {
   pool().set_num_threads(1);
-  ASSERT_TRUE(comes([] { return threads_of_process() == 1; }));
+  std::this_thread::sleep_for(milliseconds(50));  // joined threads are listed for a moment
+  const unsigned others = threads_of_process();   // an emulator may have its own
   pool().set_num_threads(5);
-  EXPECT_EQ(threads_of_process(), 1u);
+  EXPECT_EQ(threads_of_process(), others);
   times_run(2);
-  EXPECT_EQ(threads_of_process(), 5u);
+  EXPECT_EQ(threads_of_process(), others + 4);
   pool().set_num_threads(3);
   times_run(2);
-  EXPECT_TRUE(comes([] { return threads_of_process() == 3; }));
+  EXPECT_TRUE(comes([&] { return threads_of_process() == others + 2; }));
   pool().set_num_threads(1);
-  EXPECT_TRUE(comes([] { return threads_of_process() == 1; }));
+  EXPECT_TRUE(comes([&] { return threads_of_process() == others; }));
 }
 
 TEST_F(Threads, WorkWithAsManyAsTheSystemGrants) {
