@@ -32,7 +32,7 @@ def modules() -> list[str]:
 
 @pytest.fixture
 def _in_a_folder_with_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where examples write, and find a model that DL4J has saved; what they register is forgotten."""
+    """Where examples write and find a model of DL4J; what they register is forgotten."""
     for module in EXTRAS:
         pytest.importorskip(module)
     monkeypatch.chdir(tmp_path)

@@ -150,8 +150,8 @@ class AdaGrad(_BuiltIn):
 class RmsProp(_BuiltIn):
     r"""RMSProp: s = ρs + (1 − ρ)g²; u = lr·g/(√s + ε).
 
-    State: s, which starts at ε. Tieleman and Hinton 2012, lecture 6.5 of "Neural Networks for Machine
-    Learning" (https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf); not
+    State: s, which starts at ε. Tieleman and Hinton 2012, lecture 6.5 of "Neural Networks for
+    Machine Learning" (https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf); not
     centred, without momentum.
 
     Args:
@@ -200,8 +200,8 @@ class AdaDelta(_BuiltIn):
 class Adam(_BuiltIn):
     r"""Adam: m = β1·m + (1 − β1)g; v = β2·v + (1 − β2)g²; u = α·m/(√v + ε).
 
-    State: m, v. α = lr·√(1 − β2ᵗ)/(1 − β1ᵗ). Kingma and Ba 2015, https://arxiv.org/abs/1412.6980, in
-    the form of the end of its section 2: ε is added to the uncorrected √v, so that it weighs
+    State: m, v. α = lr·√(1 − β2ᵗ)/(1 − β1ᵗ). Kingma and Ba 2015, https://arxiv.org/abs/1412.6980,
+    in the form of the end of its section 2: ε is added to the uncorrected √v, so that it weighs
     1/√(1 − β2ᵗ) times what PyTorch's does in the first steps. Under dl4j-0.8 α becomes ε where it
     is 0 or NaN.
 
