@@ -16,6 +16,8 @@ from oracle.updaters import HYPER_PARAMETERS, UPDATERS
 # Around every vector width and its tail, around a chunk, and of several chunks.
 SIZES = st.one_of(
     st.integers(1, 70),
+    st.integers(1, 70),
+    st.integers(1, 70),
     st.sampled_from([127, 128, 129, 1000, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 17]),
 )
 PARAMS = st.sampled_from(

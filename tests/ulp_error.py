@@ -30,7 +30,9 @@ def well_conditioned(name: str, state: str, g: Any, rng: np.random.Generator) ->
     share = rng.uniform(0.01, 0.25, g.shape)
     if name == "Nesterovs":
         return -g * share
-    return g * share if state == "m" else np.abs(g) * share if state == "n" else g * g * share
+    if state == "n":  # a maximum with |g|: larger half of the time
+        return np.abs(g) * rng.uniform(0.5, 1.5, g.shape)
+    return g * share if state == "m" else g * g * share
 
 
 def errors(name: str, dtype: Any, elements: int) -> Iterator[tuple[str, float]]:

@@ -1,11 +1,11 @@
 """Arrays that know how far a rounded evaluation may stray: a running error analysis.
 
 A `Bounded` holds the exact value of every element (in the widest float there is) and a bound on the
-distance of any evaluation of the same formula in `dtype`, operation by operation, first order in
-the unit roundoff (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.3). It
-takes the place of an array in the oracle's formulas. Fused multiply-adds round less often, so the
-bound holds for them too. Cancellation needs no special case: the bound grows just where digits are
-lost, and stays a few ULP elsewhere.
+distance of any evaluation of the same formula in `dtype`, operation by operation (Higham, Accuracy
+and Stability of Numerical Algorithms, 2nd ed., section 3.3). It takes the place of an array in the
+oracle's formulas. Fused multiply-adds round less often, so the bound holds for them too.
+Cancellation needs no special case: the bound grows just where digits are lost, and stays a few ULP
+elsewhere.
 
 Results below the smallest normal number may count as 0, so each operation that comes near it is off
 by that much.
@@ -24,6 +24,9 @@ EXACT = np.longdouble
 
 def unit_roundoff(dtype: Any) -> float:
     return float(np.finfo(dtype).eps) / 2
+
+
+OWN = 2 * unit_roundoff(EXACT)
 
 
 class Bounded(NDArrayOperatorsMixin):
@@ -63,7 +66,9 @@ class Bounded(NDArrayOperatorsMixin):
         unit = unit_roundoff(self.dtype)
         tiny = np.finfo(self.dtype).tiny
         vanishing = (np.abs(value) <= inherited + 2 * tiny) & ((value != 0) | (inherited != 0))
-        error = inherited + unit * np.abs(value) + np.where(vanishing, tiny, 0)
+        rounding = unit * (np.abs(value) + inherited)
+        # The exact value is itself computed, in EXACT.
+        error = inherited + rounding + OWN * np.abs(value) + np.where(vanishing, tiny, 0)
         return Bounded(value, error, self.dtype)
 
 
@@ -94,11 +99,15 @@ def _absolute(a: Bounded) -> Bounded:
 
 
 def _larger(a: Bounded, b: Bounded) -> Bounded:
-    return Bounded(np.maximum(a.value, b.value), np.maximum(a.error, b.error), a.dtype)
+    """The error of the one that is larger beyond doubt, else of both."""
+    clear = np.abs(a.value - b.value) > a.error + b.error
+    error = np.where(a.value > b.value, a.error, b.error)
+    error = np.where(clear, error, np.maximum(a.error, b.error))
+    return Bounded(np.maximum(a.value, b.value), error, a.dtype)
 
 
 def _smaller(a: Bounded, b: Bounded) -> Bounded:
-    return Bounded(np.minimum(a.value, b.value), np.maximum(a.error, b.error), a.dtype)
+    return _negated(_larger(_negated(a), _negated(b)))
 
 
 def _signed(a: Bounded) -> Bounded:
