@@ -1,7 +1,7 @@
 // The same bits everywhere: every updater, both orders, every strategy, both types, hashed after
-// several steps, on every instruction set with fused multiply-add and any number of threads, held to
-// hashes that were recorded once. As the record travels with the tests, passing them on two machines
-// (say x86-64 and 64-bit Arm) says that these two give the same bits.
+// several steps, on every instruction set with fused multiply-add and any number of threads, held
+// to hashes that were recorded once. As the record travels with the tests, passing them on two
+// machines (say x86-64 and 64-bit Arm) says that these two give the same bits.
 #include <flatstep/flatstep.hpp>
 #include <flatstep/threads.hpp>
 

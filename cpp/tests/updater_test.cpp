@@ -1,4 +1,5 @@
-// The C++ face: MultiLayerUpdater, ComputationGraphUpdater and LayerUpdater as a C++ program uses them.
+// The C++ face: MultiLayerUpdater, ComputationGraphUpdater and LayerUpdater as a C++ program uses
+// them.
 #include <flatstep/flatstep.hpp>
 
 #include <gtest/gtest.h>
@@ -90,7 +91,7 @@ TYPED_TEST(UpdaterTest, DividesByTheBatchBeforeOrAfterTheUpdater) {
 TYPED_TEST(UpdaterTest, NonfiniteGradientsAreRefusedOrSkipped) {
   this->gb[0] = std::numeric_limits<TypeParam>::quiet_NaN();
   for (const auto& [choice, status] : {std::pair{OnNonfinite::raise, StepStatus::nonfinite},
-                                      std::pair{OnNonfinite::skip, StepStatus::skipped}}) {
+                                       std::pair{OnNonfinite::skip, StepStatus::skipped}}) {
     auto configuration = this->sgd(1);
     configuration.on_nonfinite = choice;
     const auto parameters = this->W;
@@ -150,9 +151,9 @@ TYPED_TEST(UpdaterTest, StateLiesWhereTheCallerSays) {
   EXPECT_NEAR(updater.state(1, 0)[1], 0.4, 1e-6);  // m of "0_b": after all of the block's m comes v
   EXPECT_EQ(updater.state(1, 0).data(), memory.data() + 6);
   EXPECT_EQ(updater.state(1, 1).data(), memory.data() + 14);
-  EXPECT_THROW((flatstep::MultiLayerUpdater<TypeParam>(configuration, {{"0_b", this->b}}, false,
-                                                       memory)),
-               std::invalid_argument);
+  EXPECT_THROW(
+      (flatstep::MultiLayerUpdater<TypeParam>(configuration, {{"0_b", this->b}}, false, memory)),
+      std::invalid_argument);
 }
 
 TYPED_TEST(UpdaterTest, MonitoringMeasuresAndChangesNoBit) {

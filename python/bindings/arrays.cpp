@@ -48,8 +48,7 @@ bool has_dtype(py::handle array) {
   // The descriptor is nearly always NumPy's own for native float32 or float64.
   PyObject* const descriptor = proxy(array)->descr;
   static PyObject* const native = py::dtype::of<T>().release().ptr();
-  return descriptor == native ||
-         py::detail::npy_api::get().PyArray_EquivTypes_(descriptor, native);
+  return descriptor == native || py::detail::npy_api::get().PyArray_EquivTypes_(descriptor, native);
 }
 
 std::string conversion(const char* dtype) { return std::string(".astype(np.") + dtype + ")"; }
@@ -69,8 +68,9 @@ void require_memory(py::handle array, const std::string& what, bool written) {
                           "contiguous with np.ascontiguousarray");
   }
   if ((flags & aligned) == 0) {
-    throw py::value_error(what + ": expected an aligned array, got one at an odd address; copy it "
-                                 "with np.array(…, copy=True)");
+    throw py::value_error(what +
+                          ": expected an aligned array, got one at an odd address; copy it "
+                          "with np.array(…, copy=True)");
   }
   if (written && (flags & writable) == 0) {
     throw py::value_error(what +
@@ -81,9 +81,7 @@ void require_memory(py::handle array, const std::string& what, bool written) {
 
 }  // namespace
 
-bool is_array(py::handle object) {
-  return py::detail::npy_api::get().PyArray_Check_(object.ptr());
-}
+bool is_array(py::handle object) { return py::detail::npy_api::get().PyArray_Check_(object.ptr()); }
 
 bool is_float64(py::handle array, const std::string& key) {
   require_array(array, "parameter " + quoted(key));

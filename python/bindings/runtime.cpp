@@ -55,12 +55,10 @@ void register_runtime(py::module_& module) {
   module.attr("__version__") = std::string(version);
   module.attr("compiler") = compiler();
   module.attr("chunk_size") = chunk_size;
+  module.def("available_isas", &available_isas,
+             "The instruction sets that this machine can run, best first.");
   module.def(
-      "available_isas", &available_isas,
-      "The instruction sets that this machine can run, best first.");
-  module.def(
-      "isa", [] { return std::string(active_target().name); },
-      "The instruction set in use.");
+      "isa", [] { return std::string(active_target().name); }, "The instruction set in use.");
   module.def(
       "set_isa", [](const std::string& name) { set_target(name); }, py::arg("name"),
       "Use that instruction set from the next step on.");

@@ -1,8 +1,9 @@
 // The class flatstep._core.Updater: the C++ updater of one dtype behind NumPy arrays.
 //
-// The path of a step is short on purpose: keys are matched by identity first, arrays are checked without
-// temporaries, and the interpreter's lock is released only for steps long enough to pay for it.
-// What is not a plain dict of arrays by key goes through flatstep.parameters.in_slot_order, in Python.
+// The path of a step is short on purpose: keys are matched by identity first, arrays are checked
+// without temporaries, and the interpreter's lock is released only for steps long enough to pay for
+// it. What is not a plain dict of arrays by key goes through flatstep.parameters.in_slot_order, in
+// Python.
 #include "updater.hpp"
 
 #include "arrays.hpp"
@@ -42,8 +43,8 @@ std::int64_t to_integer(py::handle value, const char* name, std::int64_t least) 
   int overflow = 0;
   const long long integer = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
   if (overflow != 0 || integer < least) {
-    throw py::value_error(std::string(name) + ": expected an integer >= " +
-                          std::to_string(least) + ", got " + std::string(py::str(index)));
+    throw py::value_error(std::string(name) + ": expected an integer >= " + std::to_string(least) +
+                          ", got " + std::string(py::str(index)));
   }
   return integer;
 }
@@ -79,8 +80,8 @@ class Core {
   Core(const Core&) = delete;
   Core& operator=(const Core&) = delete;
 
-  virtual py::object run(py::handle self, py::handle gradients, py::handle iteration,
-                         py::handle epoch, py::handle batch_size, bool applies) = 0;
+  virtual void run(py::handle self, py::handle gradients, py::handle iteration, py::handle epoch,
+                   py::handle batch_size, bool applies) = 0;
   virtual void bind(py::handle self, py::handle gradients) = 0;
   virtual void accumulate(py::handle self, py::handle gradients) = 0;
   virtual void discard_accumulated() = 0;
@@ -119,8 +120,8 @@ class TypedCore final : public Core {
     gradients_.assign(count, nullptr);
   }
 
-  py::object run(py::handle self, py::handle gradients, py::handle iteration, py::handle epoch,
-                 py::handle batch_size, bool applies) override {
+  void run(py::handle self, py::handle gradients, py::handle iteration, py::handle epoch,
+           py::handle batch_size, bool applies) override {
     StepOptions options;
     if (!iteration.is_none()) options.iteration = to_integer(iteration, "iteration", 0);
     if (!epoch.is_none()) options.epoch = to_integer(epoch, "epoch", 0);
@@ -139,7 +140,6 @@ class TypedCore final : public Core {
     last_ = report;
     if (report.status == StepStatus::nonfinite) raise_nonfinite();
     if (from_sum) discard_accumulated();
-    return py::none();
   }
 
   void bind(py::handle self, py::handle gradients) override {
@@ -232,8 +232,8 @@ class TypedCore final : public Core {
     for (std::size_t i = 0; i < arrays.size(); ++i) take(i, arrays[i], written);
   }
 
-  /// A dict of arrays by key: no lookup where the keys are ours and in order. False where it is anything
-  /// else, or not complete.
+  /// A dict of arrays by key: no lookup where the keys are ours and in order. False where it is
+  /// anything else, or not complete.
   bool gather_dict(PyObject* gradients, bool written) {
     const std::size_t count = keys_.size();
     std::size_t found = 0;
@@ -313,8 +313,8 @@ class TypedCore final : public Core {
       const Range& a = ranges_[k - 1];
       const Range& b = ranges_[k];
       if (b.begin < a.begin + a.size) {
-        throw py::value_error(std::string(a.what) + " \"" + forms_[a.slot].key + "\" and " + b.what +
-                              " \"" + forms_[b.slot].key +
+        throw py::value_error(std::string(a.what) + " \"" + forms_[a.slot].key + "\" and " +
+                              b.what + " \"" + forms_[b.slot].key +
                               "\" overlap in memory; update() writes into the gradients: expected "
                               "arrays of their own (np.copy)");
       }
@@ -380,7 +380,8 @@ std::unique_ptr<Core> make_core(py::handle configuration, const py::list& names,
     const auto [key, layer, param] = name.cast<std::tuple<std::string, std::string, std::string>>();
     slots.names.push_back({key, layer, param});
   }
-  for (const py::handle array : arrays) slots.arrays.push_back(py::reinterpret_borrow<py::object>(array));
+  for (const py::handle array : arrays)
+    slots.arrays.push_back(py::reinterpret_borrow<py::object>(array));
   if (!slots.arrays.empty() && is_float64(slots.arrays[0], slots.names[0].key)) {
     return std::make_unique<TypedCore<double>>(network, std::move(slots), monitor);
   }
@@ -392,14 +393,18 @@ py::object value_or_none(double value) {
   return py::float_(value);
 }
 
+std::optional<double> optional(double value) {
+  return std::isnan(value) ? std::nullopt : std::optional(value);
+}
+
 double none_or_value(py::handle value) { return value.is_none() ? no_value : value.cast<double>(); }
 
 bool is_global(const Core& core, std::size_t slot) {
   return core.settings().layers[core.settings().slots[slot].layer].global;
 }
 
-/// (norm of the group, norm of the slot, factor, clipped, nonfinite, rate, ‖update‖, ‖parameter‖, whether
-/// the group is the network)
+/// (norm of the group, norm of the slot, factor, clipped, nonfinite, rate, ‖update‖, ‖parameter‖,
+/// whether the group is the network)
 py::tuple report_tuple(const Core& core, std::size_t slot) {
   const SlotReport r = core.report(slot);
   const bool normed = !std::isnan(r.factor);
@@ -407,10 +412,10 @@ py::tuple report_tuple(const Core& core, std::size_t slot) {
     if (normed) return py::float_(value);
     return py::none();
   };
-  return py::make_tuple(norm(core.group_norm(slot)), norm(r.gradient_norm),
-                        value_or_none(r.factor), r.clipped, r.nonfinite,
-                        value_or_none(r.learning_rate), value_or_none(r.update_norm),
-                        value_or_none(r.parameter_norm), normed && is_global(core, slot));
+  return py::make_tuple(norm(core.group_norm(slot)), norm(r.gradient_norm), value_or_none(r.factor),
+                        r.clipped, r.nonfinite, value_or_none(r.learning_rate),
+                        value_or_none(r.update_norm), value_or_none(r.parameter_norm),
+                        normed && is_global(core, slot));
 }
 
 /// (iteration, epoch, skipped) of the last step, None before the first.
@@ -499,7 +504,7 @@ void register_updater(py::module_& module) {
           "step",
           [](py::handle self, py::handle gradients, py::handle iteration, py::handle epoch,
              py::handle batch_size) {
-            return self.cast<Core&>().run(self, gradients, iteration, epoch, batch_size, true);
+            self.cast<Core&>().run(self, gradients, iteration, epoch, batch_size, true);
           },
           py::arg("gradients") = py::none(), py::kw_only(), py::arg("iteration") = py::none(),
           py::arg("epoch") = py::none(), py::arg("batch_size") = 1,
@@ -523,7 +528,7 @@ Raises:
           "update",
           [](py::handle self, py::handle gradients, py::handle iteration, py::handle epoch,
              py::handle batch_size) {
-            return self.cast<Core&>().run(self, gradients, iteration, epoch, batch_size, false);
+            self.cast<Core&>().run(self, gradients, iteration, epoch, batch_size, false);
           },
           py::arg("gradients") = py::none(), py::kw_only(), py::arg("iteration") = py::none(),
           py::arg("epoch") = py::none(), py::arg("batch_size") = 1,
@@ -583,11 +588,11 @@ The arrays stay the caller's: write each new gradient into them.)doc")
       .def("_set_rates", &set_rate_list)
       .def("_learning_rate",
            [](const Core& core, std::size_t slot, std::int64_t iteration, std::int64_t epoch) {
-             return value_or_none(core.learning_rate(slot, iteration, epoch));
+             return optional(core.learning_rate(slot, iteration, epoch));
            })
       .def("_momentum",
            [](const Core& core, std::size_t slot, std::int64_t iteration, std::int64_t epoch) {
-             return value_or_none(core.momentum(slot, iteration, epoch));
+             return optional(core.momentum(slot, iteration, epoch));
            })
       .def("_last", &last_tuple)
       .def("_report", &report_tuple);

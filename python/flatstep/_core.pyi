@@ -74,13 +74,13 @@ class Updater:
         arg0: typing.SupportsInt | typing.SupportsIndex,
         arg1: typing.SupportsInt | typing.SupportsIndex,
         arg2: typing.SupportsInt | typing.SupportsIndex,
-    ) -> typing.Any: ...
+    ) -> float | None: ...
     def _momentum(
         self,
         arg0: typing.SupportsInt | typing.SupportsIndex,
         arg1: typing.SupportsInt | typing.SupportsIndex,
         arg2: typing.SupportsInt | typing.SupportsIndex,
-    ) -> typing.Any: ...
+    ) -> float | None: ...
     def _rates(self) -> list: ...
     def _report(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> tuple: ...
     def _set_rates(self, arg0: list) -> None: ...
@@ -112,7 +112,7 @@ class Updater:
         iteration: typing.Any = None,
         epoch: typing.Any = None,
         batch_size: typing.Any = 1,
-    ) -> typing.Any:
+    ) -> None:
         """
         Apply one step: ``params -= update``, in one fused pass.
 
@@ -138,7 +138,7 @@ class Updater:
         iteration: typing.Any = None,
         epoch: typing.Any = None,
         batch_size: typing.Any = 1,
-    ) -> typing.Any:
+    ) -> None:
         """
         Turn the gradients into updates, in place, as DL4J does; subtract them yourself.
 

@@ -65,7 +65,7 @@ def _layer_items(layer: object) -> Iterator[tuple[str, Any]]:
         for param, array in layer.items():
             yield _name(param, "parameter name"), array
     elif _is_sequence(layer):
-        for position, array in enumerate(layer):  # type: ignore[arg-type, var-annotated]
+        for position, array in enumerate(layer):  # type: ignore[arg-type]
             yield str(position), array
     else:
         yield "0", layer

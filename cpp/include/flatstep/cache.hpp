@@ -10,8 +10,9 @@
 
 namespace flatstep {
 
-/// How much of a gradient may be expected to be in the cache still when the pass follows the norm: the pass
-/// streams parameters and state through the same cache, so it is a small part of the last level.
+/// How much of a gradient may be expected to be in the cache still when the pass follows the norm:
+/// the pass streams parameters and state through the same cache, so it is a small part of the last
+/// level.
 inline std::size_t cached_bytes() {
   static const std::size_t bytes = [] {
     constexpr std::size_t least = std::size_t{1} << 20;

@@ -4,9 +4,9 @@
 //   2. norms and looks (where every gradient must be looked at first), factors, callbacks
 //   3. the fused pass
 //   4. rates and counters are committed
-// A step that is refused has changed nothing before 3. Stages of a large network alternate 2 and 3 instead, so that
-// a group's gradient is read from memory once. Chunks are the grain of everything: their results do
-// not depend on the thread that computes them, and they are combined in order.
+// A step that is refused has changed nothing before 3. Stages of a large network alternate 2 and 3
+// instead, so that a group's gradient is read from memory once. Chunks are the grain of everything:
+// their results do not depend on the thread that computes them, and they are combined in order.
 #pragma once
 
 #include <flatstep/kernels/dispatch.hpp>
@@ -97,8 +97,7 @@ class Engine {
       const std::size_t size = layout.slots[i].size;
       scratch_offsets_[i] = gradient_scratch;
       gradient_scratch += size;
-      state_scratch +=
-          size * plan.runs[plan.slots[i].run].callback->state_names.size();
+      state_scratch += size * plan.runs[plan.slots[i].run].callback->state_names.size();
     }
     gradient_scratch_.resize(gradient_scratch);
     state_scratch_.resize(state_scratch);
@@ -165,7 +164,10 @@ class Engine {
     const PlanSlot& s = plan.slots[slot];
     SlotReport report;
     if (!s.active) return report;
-    if (nonfinite_) report.nonfinite = !is_finite(s);
+    if (nonfinite_) {  // refused before there were factors
+      report.nonfinite = !is_finite(s);
+      return report;
+    }
     const RateGroup& rates = plan.rate_groups[plan.runs[s.run].rate_group];
     const int role = rates.settings->updater.kind->find(Role::learning_rate);
     if (role >= 0 && rates.follows_policy) {
@@ -221,10 +223,11 @@ class Engine {
   bool applies() const { return memory_->updates.empty(); }
 
   bool has_gradients() const {
-    return std::all_of(segments_.begin(), segments_.end(), [&, k = std::size_t{0}](
-                                                               const Segment<T>& segment) mutable {
-      return memory_->gradients[segment_slots_[k++]] != nullptr || segment.size == 0;
-    });
+    return std::all_of(segments_.begin(), segments_.end(),
+                       [&, k = std::size_t{0}](const Segment<T>& segment) mutable {
+                         return memory_->gradients[segment_slots_[k++]] != nullptr ||
+                                segment.size == 0;
+                       });
   }
 
   /// One segment per active slot, in the order of the chunks, complete but for the step's gradient.
@@ -296,8 +299,8 @@ class Engine {
       }
       // The two orders: regularisation before the updater, or after it.
       const bool before = plan_->semantics == Semantics::dl4j_1_0;
-      constants.clamp = static_cast<T>(std::min(
-          run.clamp, static_cast<double>(std::numeric_limits<T>::infinity())));
+      constants.clamp = static_cast<T>(
+          std::min(run.clamp, static_cast<double>(std::numeric_limits<T>::infinity())));
       constants.l2_before = static_cast<T>(before ? run.l2 : 0.0);
       constants.l1_before = static_cast<T>(before ? run.l1 : 0.0);
       constants.l2_after = static_cast<T>(before ? weight_decay : run.l2);
@@ -360,8 +363,7 @@ class Engine {
         total.add(sum, slot.divides_before ? inverse_batch_ : 1.0);
       }
       group_norms_[k] = total.root();
-      group_factors_[k] =
-          normalization_factor(group.strategy, group.threshold, group_norms_[k]);
+      group_factors_[k] = normalization_factor(group.strategy, group.threshold, group_norms_[k]);
     }
     for (std::size_t c = stage.chunk_begin; c < stage.chunk_end;) {
       const std::size_t i = plan_->chunks[c].slot;
@@ -485,8 +487,9 @@ class Engine {
     if (count > 0) pass_segments(run, segments, count, applies());
   }
 
-  /// The same, measuring ‖update‖ and ‖parameter‖: block by block, the update is written down (on the stack
-  /// where it is to be applied), measured, and then subtracted. The same bits as pass_chunks.
+  /// The same, measuring ‖update‖ and ‖parameter‖: block by block, the update is written down (on
+  /// the stack where it is to be applied), measured, and then subtracted. The same bits as
+  /// pass_chunks.
   void pass_chunks_monitored(std::size_t begin, std::size_t end) {
     T block[monitored_block];
     for (std::size_t c = begin; c < end; ++c) {
@@ -559,9 +562,9 @@ class Engine {
     const unsigned parts = static_cast<unsigned>(std::min<std::size_t>(pool.num_threads(), worth));
     const auto cut = [&](unsigned part) {
       const auto target = first + cost / parts * part + cost % parts * part / parts;
-      const auto found = std::lower_bound(
-          costs_.begin() + static_cast<std::ptrdiff_t>(stage.chunk_begin),
-          costs_.begin() + static_cast<std::ptrdiff_t>(stage.chunk_end), target);
+      const auto found =
+          std::lower_bound(costs_.begin() + static_cast<std::ptrdiff_t>(stage.chunk_begin),
+                           costs_.begin() + static_cast<std::ptrdiff_t>(stage.chunk_end), target);
       return static_cast<std::size_t>(found - costs_.begin());
     };
     pool.run(parts, [&](unsigned part) {

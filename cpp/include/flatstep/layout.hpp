@@ -35,9 +35,9 @@ inline SlotName parse_key(std::string key, KeyStyle style) {
   const bool graph = style == KeyStyle::computation_graph;
   const std::size_t separator = graph ? key.rfind('_') : key.find('_');
   if (separator == std::string::npos) {
-    throw InvalidKey("Invalid key: " +
-                     std::string(graph ? "ComputationGraph" : "MultiLayerNetwork") +
-                     " Gradient key does not have layer separator: \"" + key + "\"");
+    throw InvalidKey(
+        "Invalid key: " + std::string(graph ? "ComputationGraph" : "MultiLayerNetwork") +
+        " Gradient key does not have layer separator: \"" + key + "\"");
   }
   std::string layer = key.substr(0, separator);
   std::string param = key.substr(separator + 1);
@@ -63,7 +63,7 @@ inline void check_layer_index(const SlotName& name) {
 struct LayoutSlot {
   SlotName name;
   std::vector<std::size_t> shape;
-  bool column_major = false;     ///< Fortran's order; only callbacks look at it
+  bool column_major = false;  ///< Fortran's order; only callbacks look at it
   std::size_t offset = 0;
   std::size_t size = 0;
   std::size_t layer = 0;         ///< place among the layers
@@ -119,19 +119,18 @@ inline void check_slot_order(std::span<const SlotName> names) {
       finished_layers.insert(names[i - 1].layer);
     }
     if (finished_layers.contains(names[i].layer)) {
-      throw std::invalid_argument("params: \"" + names[i].key +
-                                  "\" stands apart from the other parameters of layer \"" +
-                                  names[i].layer +
-                                  "\"; the slots of one layer must be neighbours: reorder them");
+      throw std::invalid_argument(
+          "params: \"" + names[i].key + "\" stands apart from the other parameters of layer \"" +
+          names[i].layer + "\"; the slots of one layer must be neighbours: reorder them");
     }
   }
 }
 
 /// Lays out slots (name, shape and size given) and their state.
 ///
-/// dl4j-1.0: block by block, within a block the first state array of all its slots, then the second; a block
-/// ends where the updater changes, and between `vb` and any other slot. dl4j-0.8: slot by slot, each
-/// slot's state arrays one after the other.
+/// dl4j-1.0: block by block, within a block the first state array of all its slots, then the
+/// second; a block ends where the updater changes, and between `vb` and any other slot. dl4j-0.8:
+/// slot by slot, each slot's state arrays one after the other.
 inline Layout make_layout(std::vector<LayoutSlot> slots, const NetworkSettings& settings) {
   Layout layout;
   layout.slots = std::move(slots);
@@ -147,13 +146,16 @@ inline Layout make_layout(std::vector<LayoutSlot> slots, const NetworkSettings& 
   };
   for (std::size_t begin = 0; begin < layout.slots.size();) {
     std::size_t end = begin + 1;
-    while (end < layout.slots.size() &&
-           same_block(settings.slots[end - 1], settings.slots[end])) {
+    while (end < layout.slots.size() && same_block(settings.slots[end - 1], settings.slots[end])) {
       ++end;
     }
     const LayoutSlot& last = layout.slots[end - 1];
-    UpdaterBlock block{begin, end, layout.slots[begin].offset, last.offset + last.size,
-                       layout.state_size, layout.state_size};
+    UpdaterBlock block{begin,
+                       end,
+                       layout.slots[begin].offset,
+                       last.offset + last.size,
+                       layout.state_size,
+                       layout.state_size};
     const std::size_t block_size = block.param_end - block.param_start;
     for (std::size_t i = begin; i < end; ++i) {
       LayoutSlot& slot = layout.slots[i];

@@ -1,12 +1,13 @@
-// MultiLayerUpdater, ComputationGraphUpdater, LayerUpdater: the updaters of a network, of a graph, of one
-// layer. They differ in how keys name layers; the Updater below does the work.
+// MultiLayerUpdater, ComputationGraphUpdater, LayerUpdater: the updaters of a network, of a graph,
+// of one layer. They differ in how keys name layers; the Updater below does the work.
 //
 //   flatstep::NetworkConfiguration configuration;
 //   configuration.updater = flatstep::make_updater("Adam", {{"learning_rate", 1e-3}});
-//   flatstep::MultiLayerUpdater<float> updater(configuration, {{"0_W", W, {4, 32}}, {"0_b", b, {32}}});
-//   updater.step({gW, gb});
+//   flatstep::MultiLayerUpdater<float> updater(configuration, {{"0_W", W, {4, 32}}, {"0_b", b,
+//   {32}}}); updater.step({gW, gb});
 //
-// Parameters and gradients stay the caller's; the state is owned, or lies in memory that the caller gives.
+// Parameters and gradients stay the caller's; the state is owned, or lies in memory that the caller
+// gives.
 #pragma once
 
 #include <flatstep/cache.hpp>
@@ -31,7 +32,8 @@ struct Slot {
   bool column_major = false;
 };
 
-/// A slot whose layer and parameter type are given apart, where a key's text could be split in two ways.
+/// A slot whose layer and parameter type are given apart, where a key's text could be split in two
+/// ways.
 template <class T>
 struct NamedSlot {
   SlotName name;
@@ -73,8 +75,7 @@ class Updater {
     settings_ = resolve(configuration, names);
     for (const SlotSettings& slot : settings_.slots) {
       if (slot.updater.kind->state_names.size() > max_callback_state_arrays) {
-        throw std::invalid_argument(std::string(slot.updater.kind->name) +
-                                    ": expected at most " +
+        throw std::invalid_argument(std::string(slot.updater.kind->name) + ": expected at most " +
                                     std::to_string(max_callback_state_arrays) + " state arrays");
       }
     }
@@ -106,8 +107,8 @@ class Updater {
   Updater(Updater&&) = default;
   Updater& operator=(Updater&&) = default;
 
-  /// params −= update, in one pass; the gradients, one pointer per slot, are left as they are. A frozen
-  /// slot's may be nullptr.
+  /// params −= update, in one pass; the gradients, one pointer per slot, are left as they are. A
+  /// frozen slot's may be nullptr.
   StepReport step(std::span<const T* const> gradients, const StepOptions& options = {}) noexcept {
     if (gradients.size() != layout_.slots.size()) return invalid();
     return engine_->step(layout_, plan_, {gradients, {}}, state_, options);
@@ -195,8 +196,7 @@ class Updater {
 
   bool fits(std::initializer_list<std::span<const T>> gradients) const {
     return std::equal(gradients.begin(), gradients.end(), layout_.slots.begin(),
-                      layout_.slots.end(),
-                      [](std::span<const T> gradient, const LayoutSlot& slot) {
+                      layout_.slots.end(), [](std::span<const T> gradient, const LayoutSlot& slot) {
                         return gradient.size() == slot.size || gradient.data() == nullptr;
                       });
   }
@@ -207,8 +207,8 @@ class Updater {
       std::size_t size = slot.shape.empty() ? slot.parameters.size() : 1;
       for (const std::size_t extent : slot.shape) size *= extent;
       if (size != slot.parameters.size()) {
-        throw std::invalid_argument("\"" + slot.name.key + "\": expected " +
-                                    std::to_string(size) + " elements, as its shape says, got " +
+        throw std::invalid_argument("\"" + slot.name.key + "\": expected " + std::to_string(size) +
+                                    " elements, as its shape says, got " +
                                     std::to_string(slot.parameters.size()));
       }
       if (!slot.parameters.empty()) ranges.emplace_back(slot.parameters, &slot.name.key);
@@ -219,10 +219,10 @@ class Updater {
     for (std::size_t i = 1; i < ranges.size(); ++i) {
       const std::span<T> before = ranges[i - 1].first;
       if (std::less<const T*>{}(ranges[i].first.data(), before.data() + before.size())) {
-        throw std::invalid_argument(
-            "\"" + *ranges[i].second + "\" and \"" + *ranges[i - 1].second +
-            "\" overlap in memory; expected parameters that are apart: give one of them an array of "
-            "its own (np.copy), or pass tied parameters once");
+        throw std::invalid_argument("\"" + *ranges[i].second + "\" and \"" + *ranges[i - 1].second +
+                                    "\" overlap in memory; expected parameters that are apart: "
+                                    "give one of them an array of "
+                                    "its own (np.copy), or pass tied parameters once");
       }
     }
   }
@@ -250,9 +250,8 @@ class MultiLayerUpdater : public Updater<T> {
  public:
   MultiLayerUpdater(const NetworkConfiguration& configuration, std::vector<Slot<T>> slots,
                     bool monitor = false, std::span<T> state_memory = {})
-      : Updater<T>(configuration,
-                   detail::named_slots(std::move(slots), KeyStyle::multi_layer), monitor,
-                   state_memory) {}
+      : Updater<T>(configuration, detail::named_slots(std::move(slots), KeyStyle::multi_layer),
+                   monitor, state_memory) {}
 };
 
 /// Keys such as "fc_1_W": a vertex name, then the parameter type after the last '_'.
@@ -272,8 +271,8 @@ class LayerUpdater : public Updater<T> {
  public:
   LayerUpdater(const NetworkConfiguration& configuration, std::vector<Slot<T>> slots,
                bool monitor = false, std::span<T> state_memory = {})
-      : Updater<T>(configuration, detail::named_slots(std::move(slots), KeyStyle::layer),
-                   monitor, state_memory) {}
+      : Updater<T>(configuration, detail::named_slots(std::move(slots), KeyStyle::layer), monitor,
+                   state_memory) {}
 };
 
 }  // namespace FLATSTEP_DISPATCH

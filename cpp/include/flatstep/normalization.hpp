@@ -2,10 +2,10 @@
 //
 //   renormalise: f = 1/‖g‖            clip: f = threshold/‖g‖ if ‖g‖ > threshold, else 1
 //
-// ‖g‖ is the norm of the gradient as the strategy sees it (under dl4j-1.0 already divided by the batch). A zero
-// norm leaves the zero gradient alone: f = 1. All in double, with a binary exponent beside it, so that
-// neither the norm nor the factor overflows or vanishes.
-// Source: DL4J's BaseMultiLayerUpdater.preApply; Pascanu, Mikolov and Bengio 2013,
+// ‖g‖ is the norm of the gradient as the strategy sees it (under dl4j-1.0 already divided by the
+// batch). A zero norm leaves the zero gradient alone: f = 1. All in double, with a binary exponent
+// beside it, so that neither the norm nor the factor overflows or vanishes. Source: DL4J's
+// BaseMultiLayerUpdater.preApply; Pascanu, Mikolov and Bengio 2013,
 // https://arxiv.org/abs/1211.5063.
 #pragma once
 

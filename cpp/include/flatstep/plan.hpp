@@ -1,10 +1,10 @@
-// The plan: settings and layout become what to run, and in which order. The only place where the two
-// semantics differ, as two ways of filling the constants of one fused pass.
+// The plan: settings and layout become what to run, and in which order. The only place where the
+// two semantics differ, as two ways of filling the constants of one fused pass.
 //
-//   rate group   slots whose step scalars are the same: one evaluation of schedules and powers a step
-//   run          slots that also share regularisation and pass constants: one kernel call processes them
-//   group        the slots that share one norm (normalisation group)
-//   stage        chunks that are normed, then passed, while their gradient is still in the cache
+//   rate group   slots whose step scalars are the same: one evaluation of schedules and powers a
+//   step run          slots that also share regularisation and pass constants: one kernel call
+//   processes them group        the slots that share one norm (normalisation group) stage chunks
+//   that are normed, then passed, while their gradient is still in the cache
 //
 // Made at construction and again when a rate is set by hand. Knows layers, no instruction sets.
 #pragma once
@@ -23,21 +23,21 @@ namespace flatstep {
 inline constexpr std::size_t none = static_cast<std::size_t>(-1);
 
 struct RateGroup {
-  const SlotSettings* settings;    ///< of its first slot, which speaks for all
+  const SlotSettings* settings;  ///< of its first slot, which speaks for all
   std::vector<std::size_t> slots;
-  bool follows_policy;             ///< false for `vb` where it stops before the policy
+  bool follows_policy;  ///< false for `vb` where it stops before the policy
 };
 
 struct Run {
   std::size_t rate_group;
-  const UpdaterInfo* updater;      ///< whose kernel runs: NoOp's for `vb` and for callbacks
-  const UpdaterInfo* callback;     ///< or nullptr
+  const UpdaterInfo* updater;   ///< whose kernel runs: NoOp's for `vb` and for callbacks
+  const UpdaterInfo* callback;  ///< or nullptr
   double clamp;
   double l1;
   double l2;
   double weight_decay;
   bool weight_decay_apply_lr;
-  bool divides_after;              ///< by the batch, after everything else
+  bool divides_after;  ///< by the batch, after everything else
 
   bool regularizes() const { return l1 != 0 || l2 != 0 || weight_decay != 0; }
   bool clamps() const { return clamp != std::numeric_limits<double>::infinity(); }
@@ -57,8 +57,8 @@ struct Chunk {
 };
 
 struct PlanSlot {
-  bool active = false;         ///< not frozen
-  bool divides_before = false; ///< by the batch, before normalisation
+  bool active = false;          ///< not frozen
+  bool divides_before = false;  ///< by the batch, before normalisation
   std::size_t run = none;
   std::size_t group = none;
   std::size_t chunk_begin = 0;
@@ -174,8 +174,8 @@ class PlanBuilder {
       const RateState& rate = rates_[group.slots.front()];
       if (group.follows_policy == follows_policy &&
           same_bits(rate.learning_rate, rates_[i].learning_rate) &&
-          same_bits(rate.momentum, rates_[i].momentum) &&
-          group.settings->updater == s.updater && group.settings->policy == s.policy &&
+          same_bits(rate.momentum, rates_[i].momentum) && group.settings->updater == s.updater &&
+          group.settings->policy == s.policy &&
           group.settings->momentum_schedule == s.momentum_schedule) {
         group.slots.push_back(i);
         return k;
@@ -221,8 +221,8 @@ class PlanBuilder {
     });
   }
 
-  /// Chunks follow the slots, so that a stage is a stretch of them; but where the whole network fits the
-  /// cache, run by run, so that equal slots that are no neighbours share one kernel call.
+  /// Chunks follow the slots, so that a stage is a stretch of them; but where the whole network
+  /// fits the cache, run by run, so that equal slots that are no neighbours share one kernel call.
   void order_chunks() {
     std::vector<std::size_t>& order = plan_.order;
     for (std::size_t i = 0; i < plan_.slots.size(); ++i) {
@@ -237,8 +237,7 @@ class PlanBuilder {
       PlanSlot& slot = plan_.slots[i];
       slot.chunk_begin = plan_.chunks.size();
       for (std::size_t offset = 0; offset < layout_.slots[i].size; offset += chunk_size) {
-        plan_.chunks.push_back(
-            {i, offset, std::min(chunk_size, layout_.slots[i].size - offset)});
+        plan_.chunks.push_back({i, offset, std::min(chunk_size, layout_.slots[i].size - offset)});
       }
       slot.chunk_end = plan_.chunks.size();
     }
@@ -246,8 +245,8 @@ class PlanBuilder {
 
   bool fits_cache() const { return layout_.size <= cached_elements_; }
 
-  /// A stage takes groups as long as their gradients fit the cache together; stretches without norms
-  /// are stages of their own.
+  /// A stage takes groups as long as their gradients fit the cache together; stretches without
+  /// norms are stages of their own.
   void make_stages() {
     if (plan_.looks_first || fits_cache()) {
       plan_.stages.push_back({0, plan_.chunks.size(), 0, plan_.groups.size()});
@@ -269,10 +268,10 @@ class PlanBuilder {
       const std::size_t chunk_begin = plan_.slots[begin].chunk_begin;
       const std::size_t chunk_end = plan_.slots[i - 1].chunk_end;
       const bool normed = group != none;
-      const bool joins = !plan_.stages.empty() &&
-                         normed == (plan_.stages.back().group_begin <
-                                    plan_.stages.back().group_end) &&
-                         (!normed || elements + size <= cached_elements_);
+      const bool joins =
+          !plan_.stages.empty() &&
+          normed == (plan_.stages.back().group_begin < plan_.stages.back().group_end) &&
+          (!normed || elements + size <= cached_elements_);
       if (!joins) {
         plan_.stages.push_back({chunk_begin, chunk_begin, normed ? group : 0, normed ? group : 0});
         elements = 0;
@@ -292,7 +291,8 @@ class PlanBuilder {
 
 }  // namespace detail
 
-/// @param cached_elements how many elements of a gradient may be expected to stay in the cache between
+/// @param cached_elements how many elements of a gradient may be expected to stay in the cache
+/// between
 ///   norm and pass
 inline Plan make_plan(const Layout& layout, const NetworkSettings& settings,
                       std::span<const RateState> rates, std::size_t cached_elements) {

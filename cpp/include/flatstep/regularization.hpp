@@ -1,11 +1,10 @@
 // Regularisation: + l2·p + l1·sign(p), before the updater or after it.
 //
-// Inputs: x (gradient or update), parameters p, coefficients. sign(0) = 0. A term whose coefficient is 0
-// is left out altogether: 0·∞ must not make NaN.
-// Rounding: l2·p + x one (fused), + l1·sign(p) one.
-// Source: DL4J's L1Regularization, L2Regularization and WeightDecay (whose coefficient, times the
-// learning rate where it applies the rate, is l2 after the updater); Loshchilov and Hutter 2019,
-// https://arxiv.org/abs/1711.05101.
+// Inputs: x (gradient or update), parameters p, coefficients. sign(0) = 0. A term whose coefficient
+// is 0 is left out altogether: 0·∞ must not make NaN. Rounding: l2·p + x one (fused), + l1·sign(p)
+// one. Source: DL4J's L1Regularization, L2Regularization and WeightDecay (whose coefficient, times
+// the learning rate where it applies the rate, is l2 after the updater); Loshchilov and Hutter
+// 2019, https://arxiv.org/abs/1711.05101.
 #pragma once
 
 namespace flatstep {

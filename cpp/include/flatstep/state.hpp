@@ -51,7 +51,8 @@ struct State {
   std::vector<RateState> rates;  ///< per slot
   Counters counters;
 
-  /// Sets the state view to the updaters' initial values, the rates that are state to the configured ones.
+  /// Sets the state view to the updaters' initial values, the rates that are state to the
+  /// configured ones.
   void initialize(const Layout& layout, const NetworkSettings& settings) {
     rates.assign(layout.slots.size(), {});
     for (std::size_t i = 0; i < layout.slots.size(); ++i) {

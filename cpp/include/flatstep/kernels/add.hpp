@@ -17,8 +17,7 @@ inline void accumulate(typename V::value_type* sum, const typename V::value_type
 }
 
 template <class V>
-inline void subtract(typename V::value_type* p, const typename V::value_type* u,
-                     std::size_t size) {
+inline void subtract(typename V::value_type* p, const typename V::value_type* u, std::size_t size) {
   transform<V>(size, [&](auto lanes, std::size_t i) {
     lanes.store(lanes.load(p + i) - lanes.load(u + i), p + i);
   });

@@ -2,8 +2,8 @@
 //
 // Inputs: g, threshold ≥ 0. Output: g where |g| ≤ threshold, else ±threshold. NaN passes.
 // Rounding: none.
-// Source: DL4J's documentation has sign(g)·max(threshold, |g|), a slip for min; its code clamps. Mikolov
-// 2012, http://www.fit.vutbr.cz/~imikolov/rnnlm/thesis.pdf.
+// Source: DL4J's documentation has sign(g)·max(threshold, |g|), a slip for min; its code clamps.
+// Mikolov 2012, http://www.fit.vutbr.cz/~imikolov/rnnlm/thesis.pdf.
 #pragma once
 
 namespace flatstep {

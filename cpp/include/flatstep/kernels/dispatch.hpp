@@ -1,8 +1,9 @@
-// Which kernels run: those of the including unit's instruction set, or, with the runtime-chosen ones linked in
-// (CMake's flatstep_add_kernels), the best that this machine has.
+// Which kernels run: those of the including unit's instruction set, or, with the runtime-chosen
+// ones linked in (CMake's flatstep_add_kernels), the best that this machine has.
 //
-// Everything that depends on the choice lies in an inline namespace named by it (FLATSTEP_DISPATCH), so that
-// units compiled for different instruction sets can be linked into one program.
+// Everything that depends on the choice lies in an inline namespace named by it
+// (FLATSTEP_DISPATCH), so that units compiled for different instruction sets can be linked into one
+// program.
 #pragma once
 
 #include <flatstep/kernels/kernel_table.hpp>
@@ -62,8 +63,8 @@ inline constexpr KernelTable<T> kernels =
     make_kernel_table<native::Vector<T>, native::Vector<double>>(Updaters{});
 }  // namespace native_tables
 
-/// The instruction set that the including unit is compiled for. Only the element types that are used
-/// are compiled.
+/// The instruction set that the including unit is compiled for. Only the element types that are
+/// used are compiled.
 struct Target {
   const char* name;
 

@@ -9,8 +9,8 @@
 
 namespace flatstep {
 
-/// Norms are summed over chunks of this many elements, counted from the start of each slot, whatever
-/// the number of threads; it is also the grain in which threads share work.
+/// Norms are summed over chunks of this many elements, counted from the start of each slot,
+/// whatever the number of threads; it is also the grain in which threads share work.
 inline constexpr std::size_t chunk_size = 16384;
 
 /// sum·2^(2·exponent): a sum of squares that neither overflows nor vanishes.
@@ -23,11 +23,11 @@ struct ScaledSum {
 template <class T>
 struct Segment {
   const T* gradient;
-  T* parameter;                ///< read where the pass regularises, written where it applies
-  T* update;                   ///< written where the pass does not apply; may be `gradient`'s memory
+  T* parameter;  ///< read where the pass regularises, written where it applies
+  T* update;     ///< written where the pass does not apply; may be `gradient`'s memory
   T* state[max_state_arrays];  ///< read and written
   std::size_t size;
-  T pre[2];                    ///< two factors of the gradient: normalisation and division by the batch
+  T pre[2];  ///< two factors of the gradient: normalisation and division by the batch
 };
 
 /// What all segments of a pass share.

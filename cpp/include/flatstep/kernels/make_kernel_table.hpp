@@ -1,7 +1,7 @@
 // Makes the kernel tables of one instruction set from its vector type.
 //
-// Included by the one translation unit per target of cpp/kernels/, and by header-only users for the set of
-// their own unit. Nothing here may call a function that another unit could emit too.
+// Included by the one translation unit per target of cpp/kernels/, and by header-only users for the
+// set of their own unit. Nothing here may call a function that another unit could emit too.
 #pragma once
 
 #include <flatstep/kernels/add.hpp>

@@ -1,11 +1,12 @@
 // norm2: the sum of squares of one chunk, in double, in 32 fixed lanes.
 //
-// Formula: lane j sums x[j]², x[j+32]², …, each by one fused multiply-add; then lane j += lane j+16, +8, +4, +2, +1.
-// The same bits for every vector width, because the lanes are numbered by element and not by register.
-// Inputs: x, float or double. Output: ScaledSum: for double, a sum that overflows, or is so small that squares
-// may have vanished, is redone with x scaled by a power of two. Infinities and NaN come out as such.
-// Rounding: one per element, five to combine. Error below 2⁻⁵³·(size/32 + 5), relative.
-// Source: after the scaled sums of LAPACK's dnrm2 (Anderson 2017, https://doi.org/10.1145/3061665).
+// Formula: lane j sums x[j]², x[j+32]², …, each by one fused multiply-add; then lane j += lane
+// j+16, +8, +4, +2, +1. The same bits for every vector width, because the lanes are numbered by
+// element and not by register. Inputs: x, float or double. Output: ScaledSum: for double, a sum
+// that overflows, or is so small that squares may have vanished, is redone with x scaled by a power
+// of two. Infinities and NaN come out as such. Rounding: one per element, five to combine. Error
+// below 2⁻⁵³·(size/32 + 5), relative. Source: after the scaled sums of LAPACK's dnrm2 (Anderson
+// 2017, https://doi.org/10.1145/3061665).
 #pragma once
 
 #include <flatstep/kernels/kernel_table.hpp>
@@ -100,10 +101,12 @@ template <class D>
 inline ScaledSum norm2(const double* x, std::size_t size) {
   const double sum = detail::sum_of_squares<D>(x, size, detail::Unscaled{});
   if (!(sum <= 0x1p1000)) {
-    return {detail::sum_of_squares<D>(x, size, detail::Scaled<D>{D::broadcast(0x1p-600)}), norm_exponent};
+    return {detail::sum_of_squares<D>(x, size, detail::Scaled<D>{D::broadcast(0x1p-600)}),
+            norm_exponent};
   }
   if (sum < 0x1p-900) {
-    return {detail::sum_of_squares<D>(x, size, detail::Scaled<D>{D::broadcast(0x1p600)}), -norm_exponent};
+    return {detail::sum_of_squares<D>(x, size, detail::Scaled<D>{D::broadcast(0x1p600)}),
+            -norm_exponent};
   }
   return {sum, 0};
 }

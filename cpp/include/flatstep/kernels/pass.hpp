@@ -6,9 +6,9 @@
 //   u'  = (u + l2_after·p + l1_after·sign(p))·post
 //   p  −= u'                                   or u' is written
 //
-// Inputs and outputs: kernel_table.hpp. What a pass does not do (clamp, read p, apply) is decided by its
-// flags, when it is compiled. Both of DL4J's orders are values of the constants.
-// Rounding: that of the parts, one for post (none where it is 1), one for p.
+// Inputs and outputs: kernel_table.hpp. What a pass does not do (clamp, read p, apply) is decided
+// by its flags, when it is compiled. Both of DL4J's orders are values of the constants. Rounding:
+// that of the parts, one for post (none where it is 1), one for p.
 #pragma once
 
 #include <flatstep/kernels/clip.hpp>

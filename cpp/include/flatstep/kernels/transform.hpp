@@ -1,8 +1,10 @@
-// transform: the one loop that every kernel goes through, a body of whole vectors and a masked tail.
+// transform: the one loop that every kernel goes through, a body of whole vectors and a masked
+// tail.
 //
-// The kernel is a functor body(lanes, i) on the elements from i on. It loads and stores through `lanes`, which is
-// AllLanes in the body and FirstLanes in the tail, so that a formula stands once and rounds alike in
-// both. Results do not depend on where the loop starts: no peeling by alignment.
+// The kernel is a functor body(lanes, i) on the elements from i on. It loads and stores through
+// `lanes`, which is AllLanes in the body and FirstLanes in the tail, so that a formula stands once
+// and rounds alike in both. Results do not depend on where the loop starts: no peeling by
+// alignment.
 #pragma once
 
 #include <cstddef>

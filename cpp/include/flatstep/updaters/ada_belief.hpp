@@ -36,7 +36,8 @@ struct AdaBelief {
   template <class V>
   static V apply(V g, V* state, const Constants<V>& c) {
     state[0] = moving_average(c.beta1, c.one_minus_beta1, state[0], g);
-    state[1] = moving_average_of_squares(c.beta2, c.one_minus_beta2, state[1], g - state[0]) + c.epsilon;
+    state[1] =
+        moving_average_of_squares(c.beta2, c.one_minus_beta2, state[1], g - state[0]) + c.epsilon;
     return (c.rate * state[0]) / (sqrt(c.correction * state[1]) + c.epsilon);
   }
 };

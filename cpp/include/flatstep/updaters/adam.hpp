@@ -1,9 +1,9 @@
 // Adam: m = β1m + (1−β1)g; v = β2v + (1−β2)g²; α = lr·√(1−β2ᵗ)/(1−β1ᵗ); u = α·m/(√v + ε).
 //
-// State: m, v, from 0. ε stands outside the bias correction, as in DL4J and in the paper's section 2
-// (so the same ε weighs more than PyTorch's, by 1/√(1−β2ᵗ)). Under dl4j-0.8 α becomes ε where it is 0 or NaN.
-// Rounding: m two, v three, u four (product, root, sum, quotient).
-// Source: DL4J's Adam; Kingma and Ba 2015, https://arxiv.org/abs/1412.6980.
+// State: m, v, from 0. ε stands outside the bias correction, as in DL4J and in the paper's section
+// 2 (so the same ε weighs more than PyTorch's, by 1/√(1−β2ᵗ)). Under dl4j-0.8 α becomes ε where it
+// is 0 or NaN. Rounding: m two, v three, u four (product, root, sum, quotient). Source: DL4J's
+// Adam; Kingma and Ba 2015, https://arxiv.org/abs/1412.6980.
 #pragma once
 
 #include <flatstep/updaters/updater.hpp>

@@ -1,8 +1,8 @@
 // AMSGrad: m, v and α as Adam; v̂ = max(v̂, v); u = α·m/(√v̂ + ε).
 //
 // State: m, v, v_hat, from 0. Rounding: as Adam; the maximum is exact.
-// Source: DL4J's AMSGrad; Reddi, Kale and Kumar 2018, https://arxiv.org/abs/1904.09237 (with Adam's bias
-// correction, which the paper leaves out).
+// Source: DL4J's AMSGrad; Reddi, Kale and Kumar 2018, https://arxiv.org/abs/1904.09237 (with Adam's
+// bias correction, which the paper leaves out).
 #pragma once
 
 #include <flatstep/updaters/adam.hpp>

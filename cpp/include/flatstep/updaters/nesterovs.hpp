@@ -1,7 +1,8 @@
 // Nesterovs: v' = μ·v − lr·g; u = μ·v − (1+μ)·v'.
 //
 // State: v, from 0. Rounding: v' two, u two (one product and one fused each).
-// Source: DL4J's Nesterovs; Sutskever et al. 2013, https://proceedings.mlr.press/v28/sutskever13.html.
+// Source: DL4J's Nesterovs; Sutskever et al. 2013,
+// https://proceedings.mlr.press/v28/sutskever13.html.
 #pragma once
 
 #include <flatstep/updaters/updater.hpp>

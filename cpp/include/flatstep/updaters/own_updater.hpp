@@ -1,5 +1,5 @@
-// An updater of the user's own in C++: a struct with a formula (updater.hpp says of what form), compiled for
-// the instruction set of the including unit.
+// An updater of the user's own in C++: a struct with a formula (updater.hpp says of what form),
+// compiled for the instruction set of the including unit.
 //
 //   struct SignSgd { ... };
 //   configuration.updater = flatstep::own_updater<SignSgd>({{"learning_rate", 1e-3}});

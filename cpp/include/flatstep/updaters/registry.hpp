@@ -1,8 +1,8 @@
 // The registry: every updater of updaters.hpp as a value (UpdaterInfo), to be looked up by name.
 //
 // An UpdaterInfo says what the engine must know of an updater without its type. The registered ones
-// name their place in the kernel tables; an updater of the user's own, in C++ (own_updater.hpp) or as a
-// callback, makes an UpdaterInfo of its own.
+// name their place in the kernel tables; an updater of the user's own, in C++ (own_updater.hpp) or
+// as a callback, makes an UpdaterInfo of its own.
 #pragma once
 
 #include <flatstep/updaters/updaters.hpp>
@@ -25,15 +25,16 @@ struct KernelRow;  // kernels/kernel_table.hpp
 /// At most this many state arrays has a callback updater.
 inline constexpr std::size_t max_callback_state_arrays = 16;
 
-/// One slot's arguments to a callback updater: gradient becomes update, in place, on scratch memory.
+/// One slot's arguments to a callback updater: gradient becomes update, in place, on scratch
+/// memory.
 template <class T>
 struct CallbackArguments {
-  std::size_t slot;                   ///< place in the layout
-  std::span<const std::size_t> shape; ///< of the parameter
-  bool column_major;                  ///< its memory order, and that of what follows
-  std::span<T> gradient;              ///< in: the normalised, regularised gradient; out: the update
-  std::span<T* const> state;          ///< one pointer per state array, `gradient.size()` elements each
-  double learning_rate;               ///< NaN when the updater has none
+  std::size_t slot;                    ///< place in the layout
+  std::span<const std::size_t> shape;  ///< of the parameter
+  bool column_major;                   ///< its memory order, and that of what follows
+  std::span<T> gradient;      ///< in: the normalised, regularised gradient; out: the update
+  std::span<T* const> state;  ///< one pointer per state array, `gradient.size()` elements each
+  double learning_rate;       ///< NaN when the updater has none
   std::int64_t iteration;
   std::int64_t epoch;
 };

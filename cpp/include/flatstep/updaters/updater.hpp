@@ -1,4 +1,5 @@
-// What an updater is: hyper-parameters, state arrays, step constants in double, one formula on vectors.
+// What an updater is: hyper-parameters, state arrays, step constants in double, one formula on
+// vectors.
 //
 // An updater is a struct, one per header in this folder:
 //
@@ -6,15 +7,16 @@
 //     static constexpr std::string_view name = "Sgd";
 //     static constexpr HyperParameter hyper_parameters[] = {learning_rate(1e-3)};
 //     static constexpr StateNames<0> state_names{};
-//     struct Values { double learning_rate; };                     // in the order of the table above
-//     template <class X> struct Constants { X learning_rate; };    // what the formula needs, once a step
-//     static Constants<double> constants(const Values& h, const StepContext& step);
-//     template <class V> static V apply(V g, V* state, const Constants<V>& c);   // returns the update
+//     struct Values { double learning_rate; };                     // in the order of the table
+//     above template <class X> struct Constants { X learning_rate; };    // what the formula needs,
+//     once a step static Constants<double> constants(const Values& h, const StepContext& step);
+//     template <class V> static V apply(V g, V* state, const Constants<V>& c);   // returns the
+//     update
 //   };
 //
 // `apply` is compiled once per instruction set, so it uses nothing but the operations of the vector
-// type V; `constants` runs in double on the calling thread. `initial_state(array, h, semantics)` may
-// be added where a state does not start at 0. updaters.hpp lists the updaters.
+// type V; `constants` runs in double on the calling thread. `initial_state(array, h, semantics)`
+// may be added where a state does not start at 0. updaters.hpp lists the updaters.
 #pragma once
 
 #include <cstddef>
