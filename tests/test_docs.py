@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cpp_project import ROOT
+from cpp_project import ROOT, build, require_tools, run
 
 import flatstep as fs
 from flatstep import serialization
@@ -75,6 +75,39 @@ def test_examples_of_pages(page: Path) -> None:
     without_fences = re.sub(r"^```.*$", "", text, flags=re.MULTILINE)
     names = {"__name__": "__main__"}
     check(doctest.DocTestParser().get_doctest(without_fences, names, page.name, str(page), 0))
+
+
+def test_the_program_of_the_cpp_page(tmp_path: Path) -> None:
+    """It is compiled as the page says, and prints what the page says."""
+    require_tools()
+    text = (ROOT / "docs" / "cpp.md").read_text(encoding="utf-8")
+    cpp, cmake, printed = (
+        re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        for language in ("cpp", "cmake", "text")
+    )
+    (tmp_path / "train.cpp").write_text(cpp[0], encoding="utf-8")
+    (tmp_path / "CMakeLists.txt").write_text(cmake[0], encoding="utf-8")
+    package = f"-Dflatstep_DIR={fs.get_cmake_dir()}"
+    tree = build(["-S", tmp_path, "-G", "Ninja", package], tmp_path / "build")
+    assert run(tree / "train") == printed[0]
+    assert [len(cpp), len(cmake), len(printed)] == [1, 1, 1]
+
+
+def test_the_page_of_api_has_everything() -> None:
+    """And nothing twice."""
+    text = (ROOT / "docs" / "api.rst").read_text(encoding="utf-8")
+    described = re.findall(
+        r"^\.\. auto(?:class|function|exception):: ([\w.]+)$", text, re.MULTILINE
+    )
+    assert len(set(described)) == len(described)
+    public = {
+        name
+        for name, value in vars(fs).items()
+        if not name.startswith("_")
+        and (inspect.isclass(value) or inspect.isroutine(value))
+        and value.__module__.startswith("flatstep")
+    }
+    assert public - set(described) <= {"Updater"}  # the base of all, with nothing to say
 
 
 def test_the_page_of_errors_has_every_exception() -> None:

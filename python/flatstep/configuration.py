@@ -180,12 +180,12 @@ class ParamConfiguration(_Configuration):
 class LayerConfiguration(_Configuration):
     """What one layer does differently from the network. None: as the network.
 
+    The arguments that are not listed here are those of `MultiLayerConfiguration`.
+    ``gradient_normalization="None"`` switches off what the network has, as do
+    ``LearningRatePolicy("None")`` and ``momentum_schedule={}``. ClipL2Global is for the network
+    only.
+
     Args:
-        updater, bias_updater, bias_learning_rate, learning_rate_policy, momentum_schedule,
-        gradient_normalization, gradient_normalization_threshold, l1, l2, l1_bias, l2_bias,
-        weight_decay, weight_decay_bias, weight_decay_apply_lr: as in `MultiLayerConfiguration`.
-            ``gradient_normalization="None"`` switches off, ``LearningRatePolicy("None")`` and
-            ``momentum_schedule={}`` likewise. ClipL2Global is for the network only.
         kind: Deeplearning4j's layer type. With "BatchNormalization" the parameters mean, var and
             log10stdev are statistics, and L1, L2 and weight decay of network and layer do not
             apply. No other type makes a difference.

@@ -114,7 +114,7 @@ class NetworkUpdater(_core.Updater):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """float32 or float64: that of parameters, gradients and state."""
+        """The dtype of parameters, gradients and state, float32 or float64."""
         dtype: np.dtype[Any] = self._named[0].array.dtype
         return dtype
 
@@ -130,7 +130,7 @@ class NetworkUpdater(_core.Updater):
 
     @property
     def last_step(self) -> LastStep | None:
-        """What the last step saw: norms, factors, rates; None before the first."""
+        """What the last step saw (norms, factors, rates); None before the first."""
         return last_step(self)
 
     def __repr__(self) -> str:

@@ -151,8 +151,8 @@ class RmsProp(_BuiltIn):
     r"""RMSProp: s = ρs + (1 − ρ)g²; u = lr·g/(√s + ε).
 
     State: s, which starts at ε. Tieleman and Hinton 2012, lecture 6.5 of "Neural Networks for
-    Machine Learning" (https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf); not
-    centred, without momentum.
+    Machine Learning" (https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf);
+    not centred, without momentum.
 
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.
@@ -288,7 +288,7 @@ class AMSGrad(_BuiltIn):
 
 @dataclass(frozen=True)
 class AdaMax(_BuiltIn):
-    r"""AdaMax: m as in Adam; n = max(β2·n, |g|); u = lr/(1 − β1ᵗ)·m/(n + 1e-32).
+    r"""AdaMax: m as in Adam; n = max(β2·n, ``|g|``); u = lr/(1 − β1ᵗ)·m/(n + 1e-32).
 
     State: m, n. Kingma and Ba 2015, section 7.1, https://arxiv.org/abs/1412.6980.
 
