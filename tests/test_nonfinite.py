@@ -68,9 +68,11 @@ def test_raise_changes_nothing(row: UpdaterRow, strategy: str, dtype: Any) -> No
 
 
 @BAD
-@pytest.mark.parametrize("place", [0, 15, 16, 69])
-def test_every_place_is_looked_at(place: int, bad: float) -> None:
+@pytest.mark.parametrize("place", [0, 7, 8, 15, 16, 68, 69])
+@pytest.mark.parametrize("isa", fs.available_isas())
+def test_every_place_is_looked_at(isa: str, place: int, bad: float) -> None:
     """Whole vectors and tails; NaN and both infinities; with a norm and without."""
+    fs.set_isa(isa)
     for strategy in ("None", "ClipL2PerLayer"):
         updater = make(TABLE[0], strategy, np.float32, "raise")
         gradients = numbers(np.float32, 2)

@@ -251,8 +251,10 @@ def test_accumulated_before_bound() -> None:
     np.testing.assert_array_equal(params["0_W"], 1.0)
 
 
-def test_accumulating_is_adding() -> None:
+@pytest.mark.parametrize("isa", fs.available_isas())
+def test_accumulating_is_adding(isa: str) -> None:
     """To the bit, as NumPy adds, however large the slots."""
+    fs.set_isa(isa)
     rng = np.random.default_rng(1)
     shapes = {"0_W": (40, 1000), "0_b": (7,)}
     parts = [

@@ -28,7 +28,7 @@ from network_strategies import (
 from networks import configuration, copies, flat, policy, schedule, state_of
 from oracle import LayerSpec, Network, NetworkSpec, Policy, Schedule, SlotSpec, UpdaterSpec
 from oracle.bounds import Bounded
-from oracle.normalization import STRATEGIES
+from oracle.normalization import CHUNK, STRATEGIES, norm
 from oracle.schedules import next_rate, value_at
 from oracle.updaters import UPDATERS
 
@@ -178,6 +178,28 @@ def test_strategies(strategy: str, isa: str, data: st.DataObject) -> None:
         steps=1,
         apply=False,
     )
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_norms_of_every_size(dtype: Any, isa: str) -> None:
+    """Whole vectors and every tail, and slots that share a norm: each element counts once."""
+    fs.set_isa(isa)
+    config = fs.MultiLayerConfiguration(gradient_normalization="ClipL2PerLayer")
+    rng = np.random.default_rng(0)
+    for size in (*range(1, 131), CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 5):
+        gradients = {"0_W": rng.standard_normal(size), "0_b": rng.standard_normal(size % 7 + 1)}
+        gradients = {key: g.astype(dtype) for key, g in gradients.items()}
+        params = {key: np.zeros_like(g) for key, g in gradients.items()}
+        updater = fs.MultiLayerUpdater(config, params)
+        updater.step(gradients)
+        layer = updater.last_step.layers["0"]
+        expected = {key: norm(Bounded.exact(g, dtype)) for key, g in gradients.items()}
+        expected["0_"] = norm(*(Bounded.exact(g, dtype) for g in gradients.values()))
+        found = {"0_": layer.gradient_norm}
+        found |= {f"0_{param}": step.gradient_norm for param, step in layer.params.items()}
+        for key, bounded in expected.items():
+            assert abs(found[key] - bounded.value) <= bounded.error, (key, size)
 
 
 @settings(max_examples=200)
