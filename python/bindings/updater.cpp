@@ -138,6 +138,8 @@ class TypedCore final : public Core {
     const StepReport report = run_unlocked(options, applies);
     if (report.status == StepStatus::abandoned) throw py::error_already_set();
     last_ = report;
+    kept_reports_.clear();
+    kept_norms_.clear();
     if (report.status == StepStatus::nonfinite) raise_nonfinite();
     if (from_sum) discard_accumulated();
   }
@@ -198,7 +200,18 @@ class TypedCore final : public Core {
   const Layout& layout() const override { return updater_.layout(); }
   const NetworkSettings& settings() const override { return updater_.settings(); }
   std::vector<RateState> rates() const override { return updater_.rates(); }
-  void set_rates(std::vector<RateState> rates) override { updater_.set_rates(std::move(rates)); }
+  void set_rates(std::vector<RateState> rates) override {
+    // A new plan knows nothing of the last step; what it saw is still asked for.
+    std::vector<SlotReport> reports;
+    std::vector<double> norms;
+    for (std::size_t i = 0; i < keys_.size(); ++i) {
+      reports.push_back(report(i));
+      norms.push_back(group_norm(i));
+    }
+    updater_.set_rates(std::move(rates));
+    kept_reports_ = std::move(reports);
+    kept_norms_ = std::move(norms);
+  }
   double learning_rate(std::size_t slot, std::int64_t iteration,
                        std::int64_t epoch) const override {
     return updater_.learning_rate(slot, iteration, epoch);
@@ -206,8 +219,12 @@ class TypedCore final : public Core {
   double momentum(std::size_t slot, std::int64_t iteration, std::int64_t epoch) const override {
     return updater_.momentum(slot, iteration, epoch);
   }
-  SlotReport report(std::size_t slot) const override { return updater_.report(slot); }
-  double group_norm(std::size_t slot) const override { return updater_.group_norm(slot); }
+  SlotReport report(std::size_t slot) const override {
+    return kept_reports_.empty() ? updater_.report(slot) : kept_reports_.at(slot);
+  }
+  double group_norm(std::size_t slot) const override {
+    return kept_norms_.empty() ? updater_.group_norm(slot) : kept_norms_.at(slot);
+  }
   const std::optional<StepReport>& last() const override { return last_; }
   const std::vector<py::object>& arrays() const override { return arrays_; }
 
@@ -356,6 +373,8 @@ class TypedCore final : public Core {
   std::vector<bool> frozen_;
   std::atomic<bool> busy_{false};
   std::optional<StepReport> last_;
+  std::vector<SlotReport> kept_reports_;
+  std::vector<double> kept_norms_;
 
   std::vector<T*> gradients_;  ///< of the step under way
   struct Range {
