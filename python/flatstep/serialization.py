@@ -158,8 +158,8 @@ def parse_json(where: str, text: str) -> Any:
 
     Raises:
         TypeError: no string.
-        ValueError: no JSON, or not strictly: NaN, Infinity, numbers out of range, a key that is there
-            twice, half a surrogate pair, nesting too deep.
+        ValueError: no JSON, or not strictly: NaN, Infinity, numbers out of range, a key that is
+            there twice, half a surrogate pair, nesting too deep.
     """
     if not isinstance(text, str):
         raise wrong_type(where, "JSON", "a string", text)
