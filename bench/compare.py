@@ -1,6 +1,6 @@
 """Measure flatstep, its peers and the limits in one run, interleaved, on this machine.
 
-    python bench/compare.py                          everything, about half an hour on two cores
+    python bench/compare.py                          everything: half an hour on two cores
     python bench/compare.py --cases mlp 16M          some cases (--list shows their names)
     python bench/compare.py --quick                  small sizes, seconds: shows that it works
     python bench/compare.py --json run.json --plot docs/roofline.png

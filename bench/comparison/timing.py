@@ -13,8 +13,6 @@ from typing import Any
 
 WARM_UP_NS = 300_000
 BATCH_NS = 1_000_000
-# A step this long needs no warm-up: its own first moments are nothing beside the rest.
-LONG_NS = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -98,10 +96,11 @@ def _without_garbage_collection() -> Iterator[None]:
         gc.enable()
 
 
-def _warm_up(contender: Contender, known: float = 0.0) -> float:
-    """Run it until caches, clock and its threads are awake; the nanoseconds per call."""
-    if known > LONG_NS:
-        return known
+def _warm_up(contender: Contender) -> float:
+    """Run it until caches, clock and its threads are awake, once at least; nanoseconds per call.
+
+    Memory that lay idle for a while may be slow at its first use too, on a virtual machine.
+    """
     calls, spent = 0, 0
     while spent < WARM_UP_NS:
         batch = max(1, calls)
@@ -114,12 +113,12 @@ def measure(contenders: Sequence[Contender], effort: Effort) -> list[Timing]:
     """Time each contender once per round."""
     timings = [Timing(contender.name) for contender in contenders]
     with _without_garbage_collection():
-        known = [_warm_up(contender) for contender in contenders]  # the first also makes its state
+        for contender in contenders:
+            contender.nanoseconds(1)  # makes its state
         for order in _rounds(len(contenders), effort):
             for index in order:
                 time.sleep(effort.settle_seconds)
-                known[index] = _warm_up(contenders[index], known[index])
-                calls = max(1, round(BATCH_NS / known[index]))
+                calls = max(1, round(BATCH_NS / _warm_up(contenders[index])))
                 timings[index].samples.append(contenders[index].nanoseconds(calls) / calls)
     return timings
 
