@@ -107,7 +107,7 @@ def hold_to_oracle(
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_networks(isa: str, data: st.DataObject) -> None:
     """Everything at once: layouts, strategies, regularisation, frozen layers, both orders."""
