@@ -69,6 +69,7 @@ class Busy {
 
 struct SlotArguments {
   std::vector<SlotName> names;
+  std::vector<py::object> keys;  ///< the caller's own, to be matched by identity
   std::vector<py::object> arrays;
 };
 
@@ -109,12 +110,12 @@ class TypedCore final : public Core {
  public:
   TypedCore(const NetworkConfiguration& configuration, SlotArguments slots, bool monitor)
       : arrays_(std::move(slots.arrays)),
+        keys_(std::move(slots.keys)),
         updater_(configuration, named_slots(slots.names), monitor) {
     const std::size_t count = arrays_.size();
     for (std::size_t i = 0; i < count; ++i) {
       const std::string& key = slots.names[i].key;
       forms_.push_back(form_of(arrays_[i], key));
-      keys_.push_back(py::reinterpret_steal<py::object>(PyUnicode_InternFromString(key.c_str())));
       frozen_.push_back(updater_.settings().slots[i].frozen);
     }
     gradients_.assign(count, nullptr);
@@ -367,9 +368,9 @@ class TypedCore final : public Core {
   }
 
   std::vector<py::object> arrays_;
+  std::vector<py::object> keys_;
   Updater<T> updater_;
   std::vector<ArrayForm> forms_;
-  std::vector<py::object> keys_;
   std::vector<bool> frozen_;
   std::atomic<bool> busy_{false};
   std::optional<StepReport> last_;
@@ -398,6 +399,7 @@ std::unique_ptr<Core> make_core(py::handle configuration, const py::list& names,
   for (const py::handle name : names) {
     const auto [key, layer, param] = name.cast<std::tuple<std::string, std::string, std::string>>();
     slots.names.push_back({key, layer, param});
+    slots.keys.push_back(name.cast<py::tuple>()[0]);
   }
   for (const py::handle array : arrays)
     slots.arrays.push_back(py::reinterpret_borrow<py::object>(array));

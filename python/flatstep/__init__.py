@@ -135,11 +135,17 @@ __all__ = [
 ]
 
 
+def _installed(folder: str) -> str:
+    # An editable install has its Python files and what the build installs in different places.
+    places = [Path(entry) / folder for entry in __path__]
+    return str(next((place for place in places if place.is_dir()), places[0]))
+
+
 def get_include() -> str:
     """The directory of the C++ headers: ``#include <flatstep/flatstep.hpp>``."""
-    return str(Path(__file__).parent / "include")
+    return _installed("include")
 
 
 def get_cmake_dir() -> str:
     """The directory of the CMake package, for ``find_package(flatstep)``."""
-    return str(Path(__file__).parent / "cmake")
+    return _installed("cmake")

@@ -81,11 +81,14 @@ inline double sum_of_squares(const T* x, std::size_t size, Scale scale) {
   }
 #pragma GCC unroll 16
   for (std::size_t k = 0; k < registers; ++k) {
-    if (i >= size) break;
-    const std::size_t left = size - i < D::lanes ? size - i : D::lanes;
-    const D v = scale(load_as_double<D>(x + i, left));
+    if (size - i < D::lanes) {
+      const D v = scale(load_as_double<D>(x + i, size - i));
+      sums[k] = fma(v, v, sums[k]);
+      break;
+    }
+    const D v = scale(load_as_double<D>(x + i));
     sums[k] = fma(v, v, sums[k]);
-    i += left;
+    i += D::lanes;
   }
   return combine_lanes<D>(sums);
 }

@@ -35,44 +35,66 @@ inline auto broadcast_constants(const typename V::value_type* constants) {
   }
 }
 
+/// Vectors of each stream that a pass loads and stores together.
+inline constexpr std::size_t vectors_per_group = 4;
+
 template <class V, class U, unsigned flags>
 void pass(const Segment<typename V::value_type>* segments, std::size_t count,
-          const PassConstants<typename V::value_type>& k) {
-  const V clamp = V::broadcast(k.clamp);
-  const Regularization<V> before(k.l2_before, k.l1_before);
-  const Regularization<V> after(k.l2_after, k.l1_after);
-  const V post = V::broadcast(k.post);
-  const auto constants = broadcast_constants<U, V>(k.updater);
+          const PassConstants<typename V::value_type>& shared) {
+  using T = typename V::value_type;
+  const V clamp = V::broadcast(shared.clamp);
+  const Regularization<V> before(shared.l2_before, shared.l1_before);
+  const Regularization<V> after(shared.l2_after, shared.l1_after);
+  const V post = V::broadcast(shared.post);
+  const auto constants = broadcast_constants<U, V>(shared.updater);
 
   for (const auto *segment = segments, *end = segments + count; segment != end; ++segment) {
     const auto& s = *segment;
     const V pre0 = V::broadcast(s.pre[0]);
     const V pre1 = V::broadcast(s.pre[1]);
+    // Copies: the compiler cannot know that the stores below leave the segment alone.
+    const T* const gradient = s.gradient;
+    T* const parameter = s.parameter;
+    T* const update = s.update;
+    T* const arrays[max_state_arrays] = {s.state[0], s.state[1], s.state[2]};
 
-    transform<V>(s.size, [&](auto lanes, std::size_t i) {
-      V g = scale(lanes.load(s.gradient + i), pre0, pre1);
-      if constexpr ((flags & pass_clamps) != 0) g = clip(g, clamp);
-
-      V p = V::zero();
-      if constexpr ((flags & (pass_applies | pass_regularizes)) != 0) {
-        p = lanes.load(s.parameter + i);
+    transform<V, vectors_per_group>(s.size, [=](auto lanes, std::size_t i) {
+      constexpr std::size_t vectors = decltype(lanes)::vectors;
+      constexpr bool reads_parameter = (flags & (pass_applies | pass_regularizes)) != 0;
+      constexpr std::size_t state_arrays = U::state_names.size();
+      V g[vectors];
+      V p[vectors];
+      V state[vectors][max_state_arrays];
+#pragma GCC unroll 4
+      for (std::size_t k = 0; k < vectors; ++k) g[k] = lanes.load(gradient + i, k);
+      if constexpr (reads_parameter) {
+#pragma GCC unroll 4
+        for (std::size_t k = 0; k < vectors; ++k) p[k] = lanes.load(parameter + i, k);
       }
-      if constexpr ((flags & pass_regularizes) != 0) g = before.add(g, p);
-
-      V state[max_state_arrays];
-      for (std::size_t a = 0; a < U::state_names.size(); ++a) state[a] = lanes.load(s.state[a] + i);
-      V u = U::apply(g, state, constants);
-      for (std::size_t a = 0; a < U::state_names.size(); ++a) {
-        lanes.store(state[a], s.state[a] + i);
+#pragma GCC unroll 3
+      for (std::size_t a = 0; a < state_arrays; ++a) {
+#pragma GCC unroll 4
+        for (std::size_t k = 0; k < vectors; ++k) state[k][a] = lanes.load(arrays[a] + i, k);
       }
-
-      if constexpr ((flags & pass_regularizes) != 0) u = after.add(u, p);
-      u = u * post;
-      if constexpr ((flags & pass_applies) != 0) {
-        lanes.store(p - u, s.parameter + i);
-      } else {
-        lanes.store(u, s.update + i);
+#pragma GCC unroll 4
+      for (std::size_t k = 0; k < vectors; ++k) {
+        V x = scale(g[k], pre0, pre1);
+        if constexpr ((flags & pass_clamps) != 0) x = clip(x, clamp);
+        if constexpr ((flags & pass_regularizes) != 0) x = before.add(x, p[k]);
+        x = U::apply(x, state[k], constants);
+        if constexpr ((flags & pass_regularizes) != 0) x = after.add(x, p[k]);
+        x = x * post;
+        if constexpr ((flags & pass_applies) != 0) x = p[k] - x;
+        g[k] = x;
       }
+#pragma GCC unroll 3
+      for (std::size_t a = 0; a < state_arrays; ++a) {
+#pragma GCC unroll 4
+        for (std::size_t k = 0; k < vectors; ++k) lanes.store(state[k][a], arrays[a] + i, k);
+      }
+      T* const target = (flags & pass_applies) != 0 ? parameter : update;
+#pragma GCC unroll 4
+      for (std::size_t k = 0; k < vectors; ++k) lanes.store(g[k], target + i, k);
     });
   }
 }
