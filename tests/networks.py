@@ -74,15 +74,16 @@ def configuration(spec: NetworkSpec) -> Any:
             pretrain=any(slot.pretrain for slot in slots),
             params={slot.param: param_configuration(slot) for slot in slots},
         )
-    network: dict[str, Any] = {}
+    network: dict[str, Any] = {
+        "semantics": spec.semantics,
+        "mini_batch": spec.mini_batch,
+        "on_nonfinite": spec.on_nonfinite,
+    }
     if spec.global_threshold is not None:
         network["gradient_normalization"] = "ClipL2Global"
         network["gradient_normalization_threshold"] = spec.global_threshold
     return fs.MultiLayerConfiguration(
         updater=fs.Sgd(),
-        semantics=spec.semantics,
-        mini_batch=spec.mini_batch,
-        on_nonfinite=spec.on_nonfinite,
         layers=layers,
         **network,
     )

@@ -130,7 +130,7 @@ def epsilon_of(updater: Any) -> float:
 
 
 ADAM = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
-ADAM_CONFIGURATIONS = (
+ADAM_CONFIGURATIONS: tuple[Mapping[str, Any], ...] = (
     {},
     {"learning_rate": 0.05, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3},
     {"beta1": 0.0, "beta2": 0.0},
