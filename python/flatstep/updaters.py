@@ -411,7 +411,7 @@ class CustomUpdater(Updater, ABC):
     def get_gradient(
         self,
         g: Any,
-        state: Mapping[str, Any],
+        state: dict[str, Any],
         learning_rate: float | None,
         iteration: int,
     ) -> None:

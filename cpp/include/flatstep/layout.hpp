@@ -141,7 +141,7 @@ inline Layout make_layout(std::vector<LayoutSlot> slots, const NetworkSettings& 
     layout.size += slot.size;
   }
   const auto same_block = [&](const SlotSettings& a, const SlotSettings& b) {
-    return settings.semantics == Semantics::dl4j_1_0 && a.visible_bias == b.visible_bias &&
+    return settings.semantics == Semantics::dl4j_1_0 && !a.visible_bias && !b.visible_bias &&
            a.updater == b.updater;
   };
   for (std::size_t begin = 0; begin < layout.slots.size();) {
