@@ -96,12 +96,15 @@ def train(steps: int, points: int, units: int, learning_rate: float, seed: int) 
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=1500)
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").partition("\n")[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--steps", type=int, default=1500, help="training steps")
     parser.add_argument("--points", type=int, default=64, help="where each step looks")
     parser.add_argument("--units", type=int, default=32, help="of either hidden layer")
-    parser.add_argument("--learning-rate", type=float, default=1e-2)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--learning-rate", type=float, default=1e-2, help="of the updater")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and data")
     options = parser.parse_args(arguments)
 
     params = train(**vars(options))

@@ -241,7 +241,7 @@ def print_curves(free: Run, clipped: Run, every: int) -> None:
             if iteration < len(run.losses):
                 # The worst of these iterations, as a single long gradient does the damage.
                 norm = max(run.norms[iteration : iteration + every])
-                columns.append(f"{run.losses[iteration]:9.3f} {norm:10.3g}")
+                columns.append(f"{run.losses[iteration]:9.4g} {norm:10.3g}")
             else:
                 columns.append(f"{'stopped':>9} {'':10}")
         print(f"{iteration:9}  {columns[0]}  {columns[1]}")
@@ -251,14 +251,17 @@ def print_curves(free: Run, clipped: Run, every: int) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> Any:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--iterations", type=int, default=300)
-    parser.add_argument("--learning-rate", type=float, default=3.0)
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").partition("\n")[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--iterations", type=int, default=300, help="training steps")
+    parser.add_argument("--learning-rate", type=float, default=3.0, help="of the updater")
     parser.add_argument("--threshold", type=float, default=0.25, help="a layer's greatest norm")
     parser.add_argument("--units", type=int, default=64, help="of the LSTM")
     parser.add_argument("--batch-size", type=int, default=8, help="strands of text side by side")
     parser.add_argument("--length", type=int, default=32, help="time steps between two updates")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of weights and data")
     return parser.parse_args(arguments)
 
 

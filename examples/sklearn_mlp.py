@@ -85,11 +85,14 @@ def report(name: str, classifier: MLPClassifier, data: list[Any]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--epochs", type=int, default=30)
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").partition("\n")[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--epochs", type=int, default=30, help="times through the data")
     parser.add_argument("--learning-rate", type=float, default=0.05, help="of the momentum runs")
     parser.add_argument("--threshold", type=float, default=0.1, help="a layer's greatest norm")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of weights and data")
     options = parser.parse_args(arguments)
 
     images, labels = load_digits(return_X_y=True)

@@ -97,10 +97,13 @@ def accuracy(model: torch.nn.Module, places: torch.Tensor, labels: torch.Tensor)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=500)
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").partition("\n")[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--steps", type=int, default=500, help="training steps")
     parser.add_argument("--normalization", default="ClipL2Global", help="flatstep's, for its model")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of weights and data")
     options = parser.parse_args(arguments)
 
     torch.set_num_threads(1)  # so small a model is slower with more
