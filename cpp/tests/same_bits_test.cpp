@@ -69,7 +69,7 @@ class Hash {
 template <class T>
 void add_steps(Hash& hash, const flatstep::NetworkConfiguration& configuration) {
   // More than one chunk of a norm, vectors with and without a tail, a single element.
-  const std::size_t sizes[] = {flatstep::chunk_size + 37, 19, 64, 1};
+  const std::size_t sizes[] = {20011, 19, 64, 1};
   const char* const keys[] = {"0_W", "0_b", "1_W", "1_b"};
   Random random;
   std::vector<std::vector<T>> parameters;
@@ -158,10 +158,12 @@ TEST_F(SameBits, OnEveryInstructionSetWithFusedMultiplyAdd) {
 }
 
 TEST_F(SameBits, WithAnyNumberOfThreads) {
+  if (std::string_view(flatstep::active_target().name) == "sse2") {
+    GTEST_SKIP() << "sse2 has no fused multiply-add";
+  }
   for (const unsigned threads : {1U, 2U, 5U}) {
     flatstep::ThreadPool::instance().set_num_threads(threads);
     const std::string lines = hashes();
-    if (std::string_view(flatstep::active_target().name) == "sse2") GTEST_SKIP() << "no fma";
     EXPECT_EQ(lines, recorded()) << threads << " threads: " << explanation(lines);
   }
 }
