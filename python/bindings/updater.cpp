@@ -202,6 +202,7 @@ class TypedCore final : public Core {
   const NetworkSettings& settings() const override { return updater_.settings(); }
   std::vector<RateState> rates() const override { return updater_.rates(); }
   void set_rates(std::vector<RateState> rates) override {
+    const Busy busy(busy_);
     // A new plan knows nothing of the last step; what it saw is still asked for.
     std::vector<SlotReport> reports;
     std::vector<double> norms;
