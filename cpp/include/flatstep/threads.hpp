@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <charconv>
 #include <chrono>
 #include <cstddef>
@@ -178,6 +179,24 @@ class SignalsBlocked {
 #endif
 };
 
+// Moves a thread to another processor than the caller's, of those that it may run on; a request,
+// not a rule: it may run on all of them again afterwards.
+inline void move_away([[maybe_unused]] std::thread& thread) {
+#if defined(__linux__)
+  cpu_set_t allowed;
+  const auto handle = thread.native_handle();
+  const int here = sched_getcpu();
+  if (here < 0 || here >= CPU_SETSIZE) return;
+  if (pthread_getaffinity_np(handle, sizeof(allowed), &allowed) != 0) return;
+  cpu_set_t others = allowed;
+  CPU_CLR(static_cast<std::size_t>(here), &others);
+  if (CPU_COUNT(&others) == 0) return;
+  if (pthread_setaffinity_np(handle, sizeof(others), &others) == 0) {
+    pthread_setaffinity_np(handle, sizeof(allowed), &allowed);
+  }
+#endif
+}
+
 // A fixed number of workers, from construction to destruction. One thread at a time may call run.
 class Crew {
  public:
@@ -212,9 +231,15 @@ class Crew {
     do_share(0);
     unsigned taken_over = 0;
     for (unsigned i = called; i-- > 0;) {  // whom we called last has likely not begun
-      if (!take(workers_[i])) continue;
+      Worker& worker = workers_[i];
+      if (!take(worker)) {
+        worker.missed = 0;
+        continue;
+      }
       do_share(i + 1);
       ++taken_over;
+      // The second time in a row, the fourth, the eighth, …: it costs some microseconds.
+      if (++worker.missed > 1 && std::has_single_bit(worker.missed)) move_away(worker.thread);
     }
     unfinished_.fetch_sub(taken_over, std::memory_order_acq_rel);
     while (const std::uint32_t left = unfinished_.load(std::memory_order_acquire)) {
@@ -235,6 +260,7 @@ class Crew {
   struct alignas(64) Worker {  // a cache line each
     std::atomic<std::uint32_t> order{rest};
     std::thread thread;
+    std::uint32_t missed = 0;  ///< runs in a row that the caller did its share of; the caller's own
   };
 
   struct Job {
@@ -347,7 +373,9 @@ class ThreadPool {
   }
 
  private:
-  ThreadPool() : num_threads_(default_num_threads()) {}
+  // Prepared before any thread may hold the pool: a fork that falls into the first run must find
+  // the handler that frees it in the child.
+  ThreadPool() : num_threads_(default_num_threads()) { prepare(); }
 
   bool claim() {
     return !busy_.load(std::memory_order_relaxed) &&
@@ -362,7 +390,6 @@ class ThreadPool {
     if (crew_ && crew_->size() == wanted) return crew_.get();
     crew_.reset();
     if (wanted == 0) return nullptr;
-    if (!std::exchange(prepared_, true)) prepare();
     try {
       crew_ = std::make_unique<detail::Crew>(wanted);
     } catch (const std::bad_alloc&) {
@@ -377,23 +404,22 @@ class ThreadPool {
   }
 
   // Workers end before the code they run may be unloaded, and are not missed in a child process.
-  static void prepare() {
+  void prepare() {
 #if defined(_WIN32)
     // Windows ends a process's threads before its libraries hear of it.
 #else
+    made_ = this;
     std::atexit([] {
       // Claimed for good: what steps after this steps on its own thread. Whoever holds the pool now
       // is another thread in the middle of a run, which the end of the process will stop.
-      ThreadPool& pool = instance();
-      if (pool.claim()) pool.crew_.reset();
+      if (made_->claim()) made_->crew_.reset();
     });
 #if defined(__unix__) || defined(__APPLE__)
     pthread_atfork(nullptr, nullptr, [] {
       // Only the forking thread exists here. The others' handles mean nothing, so the crew that
       // holds them must not be destroyed; the next run starts another.
-      ThreadPool& pool = instance();
-      static_cast<void>(pool.crew_.release());
-      pool.release();
+      static_cast<void>(made_->crew_.release());
+      made_->release();
     });
 #endif
 #endif
@@ -403,7 +429,8 @@ class ThreadPool {
   std::atomic<bool> busy_{false};
   // Only for who has claimed the pool:
   std::unique_ptr<detail::Crew> crew_;
-  bool prepared_ = false;
+  // For what happens at exit and at a fork, which must not wait for instance().
+  static inline ThreadPool* made_ = nullptr;
 };
 
 }  // namespace flatstep
