@@ -6,83 +6,27 @@
 //                 else: what the arithmetic units allow where the data lie in a cache
 //   Empty.call()  a method without arguments that does nothing: what a call through pybind11 costs
 //
-// It is compiled for the machine that builds it and runs there: a measure, not a product.
+// Its loops are compiled for the machine that builds them and run there: a measure, not a product.
+// It has its threads from flatstep's pool, so that only the work differs.
+
+#include <flatstep/threads.hpp>
+
+#include "limit_loops.hpp"
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <array>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <stdexcept>
-#include <thread>
 #include <utility>
 #include <vector>
-
-#include "limit_loops.hpp"
 
 namespace py = pybind11;
 
 namespace {
-
-void pause_briefly() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#endif
-}
-
-/// Threads that spin a little, then sleep, until there is a task.
-class Workers {
- public:
-  explicit Workers(unsigned parts) {
-    for (unsigned part = 1; part < parts; ++part) {
-      threads_.emplace_back([this, part] { work(part); });
-    }
-  }
-  Workers(const Workers&) = delete;
-  Workers& operator=(const Workers&) = delete;
-  ~Workers() {
-    stop_ = true;
-    run([](std::size_t) {});
-    for (std::thread& thread : threads_) thread.join();
-  }
-
-  /// task(part) for every part, the first on the calling thread; returns when all are done.
-  void run(const std::function<void(std::size_t)>& task) {
-    task_ = &task;
-    pending_.store(threads_.size(), std::memory_order_relaxed);
-    round_.fetch_add(1, std::memory_order_release);
-    if (!threads_.empty()) round_.notify_all();
-    task(0);
-    for (int spin = 0; pending_.load(std::memory_order_acquire) != 0; ++spin) {
-      spin < 100000 ? pause_briefly() : std::this_thread::yield();
-    }
-  }
-
- private:
-  void work(std::size_t part) {
-    std::uint32_t seen = 0;
-    for (bool last = false; !last;) {
-      for (int spin = 0; spin < 2000 && round_.load(std::memory_order_acquire) == seen; ++spin) {
-        pause_briefly();
-      }
-      round_.wait(seen, std::memory_order_acquire);
-      seen = round_.load(std::memory_order_acquire);
-      last = stop_;
-      (*task_)(part);
-      pending_.fetch_sub(1, std::memory_order_release);
-    }
-  }
-
-  std::vector<std::thread> threads_;
-  std::atomic<std::uint32_t> round_{0};
-  std::atomic<std::size_t> pending_{0};
-  const std::function<void(std::size_t)>* task_ = nullptr;
-  bool stop_ = false;
-};
 
 using flatstep_bench::Word;
 
@@ -96,7 +40,7 @@ std::size_t begin_of(std::size_t part, std::size_t parts, std::size_t words) {
 class ByteLimit {
  public:
   ByteLimit(const py::array& source, const std::vector<py::array>& targets, unsigned threads)
-      : source_(source), targets_(targets), parts_(threads), workers_(threads) {
+      : source_(source), targets_(targets), parts_(threads) {
     if (targets.empty() || targets.size() > pointers_.size()) {
       throw std::invalid_argument("targets: expected 1 to 4 arrays");
     }
@@ -112,7 +56,9 @@ class ByteLimit {
 
   void run() {
     const auto* source = static_cast<const Word*>(source_.data());
-    workers_.run([&](std::size_t part) {
+    flatstep::ThreadPool& pool = flatstep::ThreadPool::instance();
+    if (pool.num_threads() != parts_) pool.set_num_threads(parts_);
+    pool.run(parts_, [&](unsigned part) {
       const std::size_t at = begin_of(part, parts_, words_);
       const std::size_t n = begin_of(part + 1, parts_, words_) - at;
       std::array<Word*, 4> at_part{};
@@ -126,8 +72,7 @@ class ByteLimit {
   std::vector<py::array> targets_;
   std::array<Word*, 4> pointers_{};
   std::size_t words_ = 0;
-  std::size_t parts_;
-  Workers workers_;
+  unsigned parts_;
 };
 
 class AdamLimit {

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any
 
-WARM_UP_NS = 300_000
-BATCH_NS = 1_000_000
+WARM_UP_NS = 1_000_000
+BATCH_NS = 3_000_000
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
 // The class flatstep._core.Updater: the C++ updater of one dtype behind NumPy arrays.
 //
-// The path of a step is short on purpose: keys are matched by identity first, arrays are checked
-// without temporaries, and the interpreter's lock is released only for steps long enough to pay for
-// it. What is not a plain dict of arrays by key goes through flatstep.parameters.in_slot_order, in
-// Python.
+// The path of a step is short on purpose: it has its own entry (fast_method.hpp), keys are matched
+// by identity first, arrays are checked without temporaries, and the interpreter's lock is released
+// only for steps long enough to pay for it. What is not a plain dict of arrays by key goes through
+// flatstep.parameters.in_slot_order, in Python.
 #include "updater.hpp"
 
 #include "arrays.hpp"
 #include "configuration.hpp"
+#include "fast_method.hpp"
 
 #include <flatstep/multi_layer_updater.hpp>
 
@@ -126,7 +127,7 @@ class TypedCore final : public Core {
     StepOptions options;
     if (!iteration.is_none()) options.iteration = to_integer(iteration, "iteration", 0);
     if (!epoch.is_none()) options.epoch = to_integer(epoch, "epoch", 0);
-    options.batch_size = to_integer(batch_size, "batch_size", 1);
+    if (batch_size) options.batch_size = to_integer(batch_size, "batch_size", 1);
     const Busy busy(busy_);
     const bool from_sum = gradients.is_none() && summed_;
     if (gradients.is_none()) {
@@ -491,6 +492,56 @@ void set_rate_list(Core& core, const py::list& list) {
   core.set_rates(std::move(rates));
 }
 
+/// step and update, which differ in what they do with the update.
+template <bool applies>
+PyObject* step_or_update(PyObject* self, PyObject* const* given, Py_ssize_t positional,
+                         PyObject* keywords) noexcept {
+  return call([&] {
+    static const ArgumentNames<4> names(applies ? "step" : "update",
+                                        {"gradients", "iteration", "epoch", "batch_size"});
+    const auto [gradients, iteration, epoch, batch_size] = names.sort(given, positional, keywords);
+    const auto or_none = [](PyObject* argument) { return argument ? argument : Py_None; };
+    object_of<Core>(self).run(self, or_none(gradients), or_none(iteration), or_none(epoch),
+                              batch_size, applies);
+  });
+}
+
+// Their first lines are signatures as pybind11 writes them, for the tools that read those.
+constexpr const char* step_doc =
+    R"doc(step(self: object, gradients: object = None, *, iteration: object = None, epoch: object = None, batch_size: object = 1) -> None
+
+Apply one step: ``params -= update``, in one fused pass.
+
+Args:
+    gradients: in any form that the parameters may have (a dict by key in any order, a nested mapping, a
+        sequence), each of its parameter's dtype, shape and memory order. A frozen layer's may be missing.
+        None: the accumulated gradients, else the bound ones.
+    iteration: default ``updater.iteration``, which is one more afterwards.
+    epoch: default ``updater.epoch``, which keeps what is given.
+    batch_size: what to divide by where ``mini_batch`` is set. Give it when the gradients are sums over
+        the batch; leave it at 1 when they are means.
+
+Written: parameters, state, counters. Left alone: the gradients.
+
+Raises:
+    NonFiniteGradientError: under ``on_nonfinite="raise"``; nothing has changed.
+    TypeError, ValueError, ParameterKeyError: bad input; nothing has changed.)doc";
+
+constexpr const char* update_doc =
+    R"doc(update(self: object, gradients: object = None, *, iteration: object = None, epoch: object = None, batch_size: object = 1) -> None
+
+Turn the gradients into updates, in place, as DL4J does; subtract them yourself.
+
+Arguments and errors as for ``step``. Written: the gradients (0 for frozen layers), state, counters.
+Left alone: the parameters.)doc";
+
+PyMethodDef step_definition = {
+    "step", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&step_or_update<true>)),
+    METH_FASTCALL | METH_KEYWORDS, step_doc};
+PyMethodDef update_definition = {
+    "update", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&step_or_update<false>)),
+    METH_FASTCALL | METH_KEYWORDS, update_doc};
+
 }  // namespace
 
 void register_updater(py::module_& module) {
@@ -519,45 +570,11 @@ void register_updater(py::module_& module) {
       py::arg("key"), py::arg("layer"), py::arg("param"),
       "Check that the layer of a MultiLayerUpdater's parameter is an integer.");
 
-  py::class_<Core>(module, "Updater", "What all updaters share; see MultiLayerUpdater.")
-      .def(py::init(&make_core), py::arg("configuration"), py::arg("names"), py::arg("arrays"),
+  py::class_<Core> type(module, "Updater", "What all updaters share; see MultiLayerUpdater.");
+  add_fast_method(type, step_definition);
+  add_fast_method(type, update_definition);
+  type.def(py::init(&make_core), py::arg("configuration"), py::arg("names"), py::arg("arrays"),
            py::arg("monitor"))
-      .def(
-          "step",
-          [](py::handle self, py::handle gradients, py::handle iteration, py::handle epoch,
-             py::handle batch_size) {
-            self.cast<Core&>().run(self, gradients, iteration, epoch, batch_size, true);
-          },
-          py::arg("gradients") = py::none(), py::kw_only(), py::arg("iteration") = py::none(),
-          py::arg("epoch") = py::none(), py::arg("batch_size") = 1,
-          R"doc(Apply one step: ``params -= update``, in one fused pass.
-
-Args:
-    gradients: in any form that the parameters may have (a dict by key in any order, a nested mapping, a
-        sequence), each of its parameter's dtype, shape and memory order. A frozen layer's may be missing.
-        None: the accumulated gradients, else the bound ones.
-    iteration: default ``updater.iteration``, which is one more afterwards.
-    epoch: default ``updater.epoch``, which keeps what is given.
-    batch_size: what to divide by where ``mini_batch`` is set. Give it when the gradients are sums over
-        the batch; leave it at 1 when they are means.
-
-Written: parameters, state, counters. Left alone: the gradients.
-
-Raises:
-    NonFiniteGradientError: under ``on_nonfinite="raise"``; nothing has changed.
-    TypeError, ValueError, ParameterKeyError: bad input; nothing has changed.)doc")
-      .def(
-          "update",
-          [](py::handle self, py::handle gradients, py::handle iteration, py::handle epoch,
-             py::handle batch_size) {
-            self.cast<Core&>().run(self, gradients, iteration, epoch, batch_size, false);
-          },
-          py::arg("gradients") = py::none(), py::kw_only(), py::arg("iteration") = py::none(),
-          py::arg("epoch") = py::none(), py::arg("batch_size") = 1,
-          R"doc(Turn the gradients into updates, in place, as DL4J does; subtract them yourself.
-
-Arguments and errors as for ``step``. Written: the gradients (0 for frozen layers), state, counters.
-Left alone: the parameters.)doc")
       .def(
           "bind_gradients",
           [](py::handle self, py::handle gradients) { self.cast<Core&>().bind(self, gradients); },

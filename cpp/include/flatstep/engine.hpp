@@ -4,9 +4,10 @@
 //   2. norms and looks (where every gradient must be looked at first), factors, callbacks
 //   3. the fused pass
 //   4. rates and counters are committed
-// A step that is refused has changed nothing before 3. Stages of a large network alternate 2 and 3
-// instead, so that a group's gradient is read from memory once. Chunks are the grain of everything:
-// their results do not depend on the thread that computes them, and they are combined in order.
+// A step that is refused has changed nothing before 3. The stages of a large network go through 2
+// and 3 one by one instead, so that a group's gradient is read from memory once; many of them are
+// spread over the threads, each done by one. Chunks are the grain of everything: their results do
+// not depend on the thread that computes them, and they are combined in order.
 #pragma once
 
 #include <flatstep/kernels/dispatch.hpp>
@@ -84,7 +85,7 @@ class Engine {
     values_.resize(plan.rate_groups.size());
     scalars_.resize(plan.rate_groups.size());
     pending_.resize(plan.rate_groups.size());
-    constants_.resize(plan.runs.size());
+    make_constants(plan);
     costs_.reserve(plan.chunks.size() + 1);
     costs_.push_back(0);
     for (const Chunk& chunk : plan.chunks) {
@@ -114,17 +115,14 @@ class Engine {
     const std::int64_t iteration = options.iteration.value_or(state.counters.iteration);
     const std::int64_t epoch = options.epoch.value_or(state.counters.epoch);
     StepReport report{StepStatus::done, iteration, epoch};
-    if (options.batch_size < 1 || iteration < 0 || epoch < 0 || !has_gradients()) {
+    if (options.batch_size < 1 || iteration < 0 || epoch < 0 || !take_memory()) {
       report.status = StepStatus::invalid;
       return report;
     }
     inverse_batch_ = 1.0 / static_cast<double>(options.batch_size);
     evaluate_rates(iteration, epoch);
     fill_constants();
-    for (std::size_t k = 0; k < segments_.size(); ++k) {
-      segments_[k].gradient = memory.gradients[segment_slots_[k]];
-      if (!applies()) segments_[k].update = memory.updates[segment_slots_[k]];
-    }
+    fill_unnormed_factors();
 
     if (plan.looks_first) {
       const Stage all{0, plan.chunks.size(), 0, plan.groups.size()};
@@ -146,10 +144,8 @@ class Engine {
       pass(all);
     } else {
       nonfinite_ = false;
-      for (const Stage& stage : plan.stages) {
-        if (stage.group_begin < stage.group_end) look(stage);
-        find_factors(stage);
-        pass(stage);
+      for (const Batch& batch : plan.batches) {
+        if (!run_by_thread(batch)) run_by_stage(batch);
       }
     }
     clear_frozen_updates();
@@ -215,6 +211,8 @@ class Engine {
   static constexpr std::size_t cost_of_chunk = 64;
   /// A thread is worth waking for this many elements.
   static constexpr std::size_t elements_per_thread = 32768;
+  /// Threads take whole stages where no share is more than 1/8 above the average.
+  static constexpr std::size_t unequal_share = 8;
   /// Elements of an update on the stack.
   static constexpr std::size_t monitored_block = 1024;
   /// Segments gathered for one kernel call.
@@ -222,12 +220,16 @@ class Engine {
 
   bool applies() const { return memory_->updates.empty(); }
 
-  bool has_gradients() const {
-    return std::all_of(segments_.begin(), segments_.end(),
-                       [&, k = std::size_t{0}](const Segment<T>& segment) mutable {
-                         return memory_->gradients[segment_slots_[k++]] != nullptr ||
-                                segment.size == 0;
-                       });
+  /// Points the segments at the step's gradients and updates; false where a gradient is missing.
+  bool take_memory() {
+    bool complete = true;
+    for (std::size_t k = 0; k < segments_.size(); ++k) {
+      Segment<T>& segment = segments_[k];
+      segment.gradient = memory_->gradients[segment_slots_[k]];
+      if (!applies()) segment.update = memory_->updates[segment_slots_[k]];
+      complete = complete && (segment.gradient != nullptr || segment.size == 0);
+    }
+    return complete;
   }
 
   /// One segment per active slot, in the order of the chunks, complete but for the step's gradient.
@@ -287,25 +289,37 @@ class Engine {
     if (place >= 0 && !std::isnan(value)) values[static_cast<std::size_t>(place)] = value;
   }
 
-  void fill_constants() {
-    for (std::size_t k = 0; k < plan_->runs.size(); ++k) {
-      const Run& run = plan_->runs[k];
-      PassConstants<T>& constants = constants_[k];
-      const RateGroup& rates = plan_->rate_groups[run.rate_group];
-      double weight_decay = run.weight_decay;
-      const int rate = rates.settings->updater.kind->find(Role::learning_rate);
-      if (run.weight_decay_apply_lr && rate >= 0) {
-        weight_decay *= values_[run.rate_group][static_cast<std::size_t>(rate)];
-      }
-      // The two orders: regularisation before the updater, or after it.
-      const bool before = plan_->semantics == Semantics::dl4j_1_0;
+  /// The constants of each run that no step changes. The two orders: regularisation before the
+  /// updater, or after it.
+  void make_constants(const Plan& plan) {
+    const bool before = plan.semantics == Semantics::dl4j_1_0;
+    for (const Run& run : plan.runs) {
+      PassConstants<T> constants{};
       constants.clamp = static_cast<T>(
           std::min(run.clamp, static_cast<double>(std::numeric_limits<T>::infinity())));
       constants.l2_before = static_cast<T>(before ? run.l2 : 0.0);
       constants.l1_before = static_cast<T>(before ? run.l1 : 0.0);
-      constants.l2_after = static_cast<T>(before ? weight_decay : run.l2);
+      constants.l2_after = static_cast<T>(before ? run.weight_decay : run.l2);
       constants.l1_after = static_cast<T>(before ? 0.0 : run.l1);
-      constants.post = static_cast<T>(run.divides_after ? inverse_batch_ : 1.0);
+      constants.post = 1;
+      constants_.push_back(constants);
+    }
+  }
+
+  /// And those that depend on rates and on the batch size.
+  void fill_constants() {
+    for (std::size_t k = 0; k < plan_->runs.size(); ++k) {
+      const Run& run = plan_->runs[k];
+      PassConstants<T>& constants = constants_[k];
+      if (run.weight_decay != 0 && run.weight_decay_apply_lr) {
+        const int rate =
+            plan_->rate_groups[run.rate_group].settings->updater.kind->find(Role::learning_rate);
+        if (rate >= 0) {
+          constants.l2_after = static_cast<T>(
+              run.weight_decay * values_[run.rate_group][static_cast<std::size_t>(rate)]);
+        }
+      }
+      if (run.divides_after) constants.post = static_cast<T>(inverse_batch_);
       for (std::size_t i = 0; i < max_constants; ++i) {
         constants.updater[i] = static_cast<T>(scalars_[run.rate_group][i]);
       }
@@ -314,6 +328,7 @@ class Engine {
 
   void commit_rates() {
     for (std::size_t k = 0; k < plan_->rate_groups.size(); ++k) {
+      if (!plan_->rate_groups[k].moves()) continue;
       for (const std::size_t slot : plan_->rate_groups[k].slots) {
         state_->rates[slot] = pending_[k];
       }
@@ -324,19 +339,21 @@ class Engine {
 
   /// Sums of squares where a norm is needed, else whether all is finite where that is asked.
   void look(const Stage& stage) {
+    in_parallel(stage, [&](std::size_t begin, std::size_t end) { look_at_chunks(begin, end); });
+  }
+
+  void look_at_chunks(std::size_t begin, std::size_t end) {
     const bool looks = plan_->on_nonfinite != OnNonfinite::propagate;
-    in_parallel(stage, [&](std::size_t begin, std::size_t end) {
-      for (std::size_t c = begin; c < end; ++c) {
-        const Chunk& chunk = plan_->chunks[c];
-        const T* const gradient = memory_->gradients[chunk.slot] + chunk.offset;
-        if (plan_->slots[chunk.slot].group != none) {
-          sums_[c] = kernels_->sum_of_squares(gradient, chunk.size);
-          finite_[c] = std::isfinite(sums_[c].sum);
-        } else if (looks) {
-          finite_[c] = kernels_->all_finite(gradient, chunk.size);
-        }
+    for (std::size_t c = begin; c < end; ++c) {
+      const Chunk& chunk = plan_->chunks[c];
+      const T* const gradient = memory_->gradients[chunk.slot] + chunk.offset;
+      if (plan_->slots[chunk.slot].group != none) {
+        sums_[c] = kernels_->sum_of_squares(gradient, chunk.size);
+        finite_[c] = std::isfinite(sums_[c].sum);
+      } else if (looks) {
+        finite_[c] = kernels_->all_finite(gradient, chunk.size);
       }
-    });
+    }
   }
 
   bool is_finite(const PlanSlot& slot) const {
@@ -350,7 +367,18 @@ class Engine {
     return nonfinite_;
   }
 
-  /// Norms and factors of a stage's groups, and `pre` of its slots.
+  /// `pre` of the slots that have no norm: it changes with the batch size only.
+  void fill_unnormed_factors() {
+    if (batch_of_factors_ == inverse_batch_) return;
+    batch_of_factors_ = inverse_batch_;
+    for (std::size_t k = 0; k < segments_.size(); ++k) {
+      const PlanSlot& slot = plan_->slots[segment_slots_[k]];
+      if (slot.group != none) continue;
+      split_factor<T>({slot.divides_before ? inverse_batch_ : 1.0, 0}, segments_[k].pre);
+    }
+  }
+
+  /// Norms and factors of a stage's groups, and `pre` of their slots.
   void find_factors(const Stage& stage) {
     for (std::size_t k = stage.group_begin; k < stage.group_end; ++k) {
       const Group& group = plan_->groups[k];
@@ -364,14 +392,11 @@ class Engine {
       }
       group_norms_[k] = total.root();
       group_factors_[k] = normalization_factor(group.strategy, group.threshold, group_norms_[k]);
-    }
-    for (std::size_t c = stage.chunk_begin; c < stage.chunk_end;) {
-      const std::size_t i = plan_->chunks[c].slot;
-      const PlanSlot& slot = plan_->slots[i];
-      Scaled factor = slot.group == none ? Scaled{1.0, 0} : group_factors_[slot.group];
-      if (slot.divides_before) factor.value *= inverse_batch_;
-      split_factor<T>(factor, segments_[segment_of_[i]].pre);
-      c = slot.chunk_end;
+      for (const std::size_t i : group.slots) {
+        Scaled factor = group_factors_[k];
+        if (plan_->slots[i].divides_before) factor.value *= inverse_batch_;
+        split_factor<T>(factor, segments_[segment_of_[i]].pre);
+      }
     }
   }
 
@@ -413,6 +438,7 @@ class Engine {
           epoch};
       if (!callback_of(*run.callback)(arguments)) return false;
       // The pass takes up here: what comes before the updater is done.
+      batch_of_factors_ = no_value;
       given.gradient = gradient;
       given.pre[0] = given.pre[1] = 1;
     }
@@ -453,17 +479,19 @@ class Engine {
   }
 
   void pass(const Stage& stage) {
-    in_parallel(stage, [&](std::size_t begin, std::size_t end) {
-      if (monitor_) {
-        pass_chunks_monitored(begin, end);
-      } else if (begin == 0 && end == plan_->chunks.size()) {
-        for (const Call& call : calls_) {
-          pass_segments(call.run, &segments_[call.first], call.count, applies());
-        }
-      } else {
-        pass_chunks(begin, end);
+    in_parallel(stage, [&](std::size_t begin, std::size_t end) { pass_part(begin, end); });
+  }
+
+  void pass_part(std::size_t begin, std::size_t end) {
+    if (monitor_) {
+      pass_chunks_monitored(begin, end);
+    } else if (begin == 0 && end == plan_->chunks.size()) {
+      for (const Call& call : calls_) {
+        pass_segments(call.run, &segments_[call.first], call.count, applies());
       }
-    });
+    } else {
+      pass_chunks(begin, end);
+    }
   }
 
   /// Gathers chunks into segments: one kernel call per stretch of chunks of equal runs.
@@ -548,26 +576,89 @@ class Engine {
 
   // ------------------------------------------------------------------------------------ threads
 
+  /// One stage after the other, all threads on each: its norms, then its pass.
+  void run_by_stage(const Batch& batch) {
+    for (std::size_t k = batch.stage_begin; k < batch.stage_end; ++k) {
+      const Stage& stage = plan_->stages[k];
+      if (stage.is_normed()) look(stage);
+      find_factors(stage);
+      pass(stage);
+    }
+  }
+
+  /// The stages spread over the threads, each from norm to pass on one of them: no thread waits for
+  /// another in between. False where that does not serve, because the shares would be too unequal.
+  bool run_by_thread(const Batch& batch) {
+    if (!batch.by_thread) return false;
+    const std::vector<Stage>& stages = plan_->stages;
+    const std::size_t first = costs_[stages[batch.stage_begin].chunk_begin];
+    const std::size_t cost = costs_[stages[batch.stage_end - 1].chunk_end] - first;
+    const unsigned parts = parts_worth(cost);
+    // The stage with which a part begins: the one nearest to an equal share.
+    const auto cut = [&](unsigned part) {
+      if (part == parts) return batch.stage_end;
+      const std::size_t target = first + share(cost, part, parts);
+      std::size_t k = batch.stage_begin;
+      while (k < batch.stage_end && middle_of(stages[k]) < target) ++k;
+      return k;
+    };
+    for (unsigned part = 0; part < parts; ++part) {
+      const std::size_t begin = cut(part);
+      const std::size_t end = cut(part + 1);
+      if (begin == end) continue;
+      const std::size_t own = costs_[stages[end - 1].chunk_end] - costs_[stages[begin].chunk_begin];
+      if (own > cost / parts + cost / parts / unequal_share) return false;
+    }
+    const auto work = [&](unsigned part) {
+      for (std::size_t k = cut(part), end = cut(part + 1); k < end; ++k) {
+        look_at_chunks(stages[k].chunk_begin, stages[k].chunk_end);
+        find_factors(stages[k]);
+        pass_part(stages[k].chunk_begin, stages[k].chunk_end);
+      }
+    };
+    if (parts < 2) {
+      work(0);
+    } else {
+      ThreadPool::instance().run(parts, work);
+    }
+    return true;
+  }
+
+  std::size_t middle_of(const Stage& stage) const {
+    return costs_[stage.chunk_begin] + (costs_[stage.chunk_end] - costs_[stage.chunk_begin]) / 2;
+  }
+
+  /// cost·part/parts, without overflow.
+  static std::size_t share(std::size_t cost, unsigned part, unsigned parts) {
+    return cost / parts * part + cost % parts * part / parts;
+  }
+
+  /// In how many parts that much work is done: one where waking a thread does not pay.
+  static unsigned parts_worth(std::size_t cost) {
+    const std::size_t worth = cost / elements_per_thread;
+    if (worth < 2) return 1;
+    return static_cast<unsigned>(
+        std::min<std::size_t>(ThreadPool::instance().num_threads(), worth));
+  }
+
   /// body(begin, end) over the stage's chunks, in as many parts as pay, cut at fixed places.
   template <class Body>
   void in_parallel(const Stage& stage, Body&& body) {
     const std::size_t first = costs_[stage.chunk_begin];
     const std::size_t cost = costs_[stage.chunk_end] - first;
-    const std::size_t worth = cost / elements_per_thread;
-    if (worth < 2) {
+    const unsigned parts = parts_worth(cost);
+    if (parts < 2) {
       body(stage.chunk_begin, stage.chunk_end);
       return;
     }
-    ThreadPool& pool = ThreadPool::instance();
-    const unsigned parts = static_cast<unsigned>(std::min<std::size_t>(pool.num_threads(), worth));
     const auto cut = [&](unsigned part) {
-      const auto target = first + cost / parts * part + cost % parts * part / parts;
       const auto found =
           std::lower_bound(costs_.begin() + static_cast<std::ptrdiff_t>(stage.chunk_begin),
-                           costs_.begin() + static_cast<std::ptrdiff_t>(stage.chunk_end), target);
+                           costs_.begin() + static_cast<std::ptrdiff_t>(stage.chunk_end),
+                           first + share(cost, part, parts));
       return static_cast<std::size_t>(found - costs_.begin());
     };
-    pool.run(parts, [&](unsigned part) {
+    ThreadPool::instance().run(parts, [&](unsigned part) {
       body(part == 0 ? stage.chunk_begin : cut(part),
            part + 1 == parts ? stage.chunk_end : cut(part + 1));
     });
@@ -587,6 +678,7 @@ class Engine {
   bool monitor_;
   bool nonfinite_ = false;
   double inverse_batch_ = 1.0;
+  double batch_of_factors_ = no_value;  ///< the inverse batch that is in the segments' `pre`
 
   // Per chunk.
   std::vector<ScaledSum> sums_;

@@ -26,6 +26,12 @@ struct RateGroup {
   const SlotSettings* settings;  ///< of its first slot, which speaks for all
   std::vector<std::size_t> slots;
   bool follows_policy;  ///< false for `vb` where it stops before the policy
+
+  /// Whether a step changes rates or momenta that are state.
+  bool moves() const {
+    return follows_policy && (settings->policy.kind != LearningRatePolicy::Kind::None ||
+                              !settings->momentum_schedule.empty());
+  }
 };
 
 struct Run {
@@ -65,9 +71,19 @@ struct PlanSlot {
   std::size_t chunk_end = 0;
 };
 
+/// A stretch of chunks, and the groups to be normed before they are passed, if any.
 struct Stage {
   std::size_t chunk_begin, chunk_end;
-  std::size_t group_begin, group_end;  ///< to be normed first, if any
+  std::size_t group_begin, group_end;
+
+  bool is_normed() const { return group_begin < group_end; }
+};
+
+/// Stages that follow each other. Where `by_thread`, each may be done by one thread from norm to
+/// pass, as its gradient fits the cache.
+struct Batch {
+  std::size_t stage_begin, stage_end;
+  bool by_thread;
 };
 
 struct Plan {
@@ -80,6 +96,7 @@ struct Plan {
   std::vector<std::size_t> order;  ///< active slots, in the order of their chunks
   std::vector<Chunk> chunks;
   std::vector<Stage> stages;
+  std::vector<Batch> batches;
   std::vector<std::size_t> callback_slots;
   /// Every norm and look comes before anything is changed.
   bool looks_first;
@@ -245,14 +262,14 @@ class PlanBuilder {
 
   bool fits_cache() const { return layout_.size <= cached_elements_; }
 
-  /// A stage takes groups as long as their gradients fit the cache together; stretches without
-  /// norms are stages of their own.
+  /// A stage is one group, or a stretch without norms; neighbouring small groups share one.
   void make_stages() {
     if (plan_.looks_first || fits_cache()) {
       plan_.stages.push_back({0, plan_.chunks.size(), 0, plan_.groups.size()});
+      plan_.batches.push_back({0, 1, false});
       return;
     }
-    std::size_t elements = 0;
+    std::size_t elements = 0;  // of the last stage
     for (std::size_t i = 0; i < plan_.slots.size();) {
       if (!plan_.slots[i].active) {
         ++i;
@@ -268,11 +285,14 @@ class PlanBuilder {
       const std::size_t chunk_begin = plan_.slots[begin].chunk_begin;
       const std::size_t chunk_end = plan_.slots[i - 1].chunk_end;
       const bool normed = group != none;
-      const bool joins =
-          !plan_.stages.empty() &&
-          normed == (plan_.stages.back().group_begin < plan_.stages.back().group_end) &&
-          (!normed || elements + size <= cached_elements_);
+      const bool joins = !plan_.stages.empty() && normed == plan_.stages.back().is_normed() &&
+                         (!normed || elements + size <= chunk_size);
       if (!joins) {
+        const bool fits = normed && size <= cached_elements_;
+        if (!fits || plan_.batches.empty() || !plan_.batches.back().by_thread) {
+          plan_.batches.push_back({plan_.stages.size(), plan_.stages.size(), fits});
+        }
+        ++plan_.batches.back().stage_end;
         plan_.stages.push_back({chunk_begin, chunk_begin, normed ? group : 0, normed ? group : 0});
         elements = 0;
       }

@@ -38,6 +38,14 @@ inline auto broadcast_constants(const typename V::value_type* constants) {
 /// Vectors of each stream that a pass loads and stores together.
 inline constexpr std::size_t vectors_per_group = 4;
 
+/// Where two state arrays begin at the same place of a page, as those of a parameter of 2^26
+/// elements do, some processors' level-1 caches keep only one line of the two, and their own
+/// prefetching of one drives out the other. Asking for the later arrays this many bytes ahead makes
+/// up for most of it.
+inline constexpr std::size_t page_bytes = 4096;
+inline constexpr std::size_t cache_line_bytes = 64;
+inline constexpr std::size_t prefetch_bytes = 1024 + cache_line_bytes;
+
 template <class V, class U, unsigned flags>
 void pass(const Segment<typename V::value_type>* segments, std::size_t count,
           const PassConstants<typename V::value_type>& shared) {
@@ -57,11 +65,28 @@ void pass(const Segment<typename V::value_type>* segments, std::size_t count,
     T* const parameter = s.parameter;
     T* const update = s.update;
     T* const arrays[max_state_arrays] = {s.state[0], s.state[1], s.state[2]};
+    const bool collides = U::state_names.size() > 1 &&
+                          static_cast<std::size_t>(reinterpret_cast<const char*>(arrays[1]) -
+                                                   reinterpret_cast<const char*>(arrays[0])) %
+                                  page_bytes ==
+                              0;
 
     transform<V, vectors_per_group>(s.size, [=](auto lanes, std::size_t i) {
       constexpr std::size_t vectors = decltype(lanes)::vectors;
       constexpr bool reads_parameter = (flags & (pass_applies | pass_regularizes)) != 0;
       constexpr std::size_t state_arrays = U::state_names.size();
+      if constexpr (vectors > 1 && state_arrays > 1) {
+        if (collides) {
+#pragma GCC unroll 2
+          for (std::size_t a = 1; a < state_arrays; ++a) {
+            const char* const begin = reinterpret_cast<const char*>(arrays[a] + i) + prefetch_bytes;
+#pragma GCC unroll 4
+            for (std::size_t b = 0; b < vectors * sizeof(V); b += cache_line_bytes) {
+              __builtin_prefetch(begin + b);
+            }
+          }
+        }
+      }
       V g[vectors];
       V p[vectors];
       V state[vectors][max_state_arrays];

@@ -83,11 +83,15 @@ struct StepContext {
   std::uint64_t t() const { return static_cast<std::uint64_t>(iteration) + 1; }
 };
 
-/// base^exponent by squaring: the same bits on every machine, unlike the C library's pow.
+/// base^exponent by squaring: the same bits on every machine, unlike the C library's pow. Without a
+/// branch on the exponent's bits: they are new in every step, and no processor guesses them.
 constexpr double power(double base, std::uint64_t exponent) {
+  constexpr auto one = __builtin_bit_cast(std::uint64_t, 1.0);
   double result = 1.0;
   for (; exponent != 0; exponent >>= 1) {
-    if (exponent & 1) result *= base;
+    const std::uint64_t taken = 0 - (exponent & 1);
+    const auto bits = __builtin_bit_cast(std::uint64_t, base);
+    result *= __builtin_bit_cast(double, (bits & taken) | (one & ~taken));
     base *= base;
   }
   return result;

@@ -1,0 +1,189 @@
+// Stages and batches: however much of a gradient the plan expects to fit the cache, and however its
+// stages are spread over threads, a step gives the same bits and the same reports.
+#include <flatstep/flatstep.hpp>
+#include <flatstep/threads.hpp>
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using flatstep::chunk_size;
+using flatstep::GradientNormalization;
+using flatstep::LayerConfiguration;
+using flatstep::NetworkConfiguration;
+using flatstep::OnNonfinite;
+
+constexpr std::size_t everything = std::size_t{1} << 40;
+
+/// One network on memory of its own, planned for a cache of that many elements.
+class Network {
+ public:
+  Network(const NetworkConfiguration& configuration, const std::vector<std::size_t>& sizes,
+          std::size_t cached_elements, bool monitor)
+      : names_(names_of(sizes.size())), settings_(flatstep::resolve(configuration, names_)) {
+    std::vector<flatstep::LayoutSlot> slots;
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+      flatstep::LayoutSlot slot;
+      slot.name = names_[i];
+      slot.shape = {sizes[i]};
+      slot.size = sizes[i];
+      slots.push_back(slot);
+      parameters_.push_back(values(sizes[i], 1 + static_cast<std::uint32_t>(i)));
+      gradients_.push_back(values(sizes[i], 101 + static_cast<std::uint32_t>(i)));
+    }
+    layout_ = flatstep::make_layout(std::move(slots), settings_);
+    memory_.resize(layout_.state_size);
+    state_.view = memory_;
+    state_.initialize(layout_, settings_);
+    plan_ = flatstep::make_plan(layout_, settings_, state_.rates, cached_elements);
+    for (auto& parameter : parameters_) pointers_.push_back(parameter.data());
+    for (auto& gradient : gradients_) gradient_pointers_.push_back(gradient.data());
+    engine_.emplace(layout_, plan_, pointers_, state_, monitor);
+  }
+  Network(const Network&) = delete;
+  Network& operator=(const Network&) = delete;
+
+  void step() {
+    const auto report = engine_->step(layout_, plan_, {gradient_pointers_, {}}, state_, {});
+    ASSERT_EQ(report.status, flatstep::StepStatus::done);
+  }
+
+  /// All that a step leaves behind.
+  std::vector<std::uint64_t> bits() const {
+    std::vector<std::uint64_t> bits;
+    for (const auto& parameter : parameters_) add(bits, parameter);
+    add(bits, memory_);
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      const flatstep::SlotReport report = engine_->report(plan_, i);
+      for (const double x : {report.gradient_norm, report.factor, report.update_norm,
+                             report.parameter_norm, engine_->group_norm(plan_, i)}) {
+        bits.push_back(std::bit_cast<std::uint64_t>(x));
+      }
+    }
+    return bits;
+  }
+
+  const flatstep::Plan& plan() const { return plan_; }
+
+ private:
+  /// Layers of two parameters each.
+  static std::vector<flatstep::SlotName> names_of(std::size_t slots) {
+    std::vector<flatstep::SlotName> names;
+    for (std::size_t i = 0; i < slots; ++i) {
+      names.push_back(flatstep::parse_key(std::to_string(i / 2) + (i % 2 == 0 ? "_W" : "_b"),
+                                          flatstep::KeyStyle::multi_layer));
+    }
+    return names;
+  }
+
+  static std::vector<float> values(std::size_t size, std::uint32_t salt) {
+    std::vector<float> values(size);
+    std::uint32_t x = salt * 2654435761u;
+    for (float& value : values) {
+      x = x * 1664525u + 1013904223u;
+      value = static_cast<float>(static_cast<std::int32_t>(x >> 8) - (1 << 23)) / 8388608.0f;
+    }
+    return values;
+  }
+
+  static void add(std::vector<std::uint64_t>& bits, const std::vector<float>& values) {
+    for (const float value : values) bits.push_back(std::bit_cast<std::uint32_t>(value));
+  }
+
+  std::vector<flatstep::SlotName> names_;
+  flatstep::NetworkSettings settings_;
+  flatstep::Layout layout_;
+  std::vector<std::vector<float>> parameters_;
+  std::vector<std::vector<float>> gradients_;
+  std::vector<float> memory_;
+  flatstep::State<float> state_;
+  flatstep::Plan plan_;
+  std::vector<float*> pointers_;
+  std::vector<const float*> gradient_pointers_;
+  std::optional<flatstep::Engine<float>> engine_;
+};
+
+NetworkConfiguration configuration_of(GradientNormalization strategy) {
+  NetworkConfiguration configuration;
+  configuration.updater = flatstep::make_updater("Adam", {{"learning_rate", 0.01}});
+  configuration.gradient_normalization = strategy;
+  configuration.gradient_normalization_threshold = 0.5;
+  configuration.on_nonfinite = OnNonfinite::propagate;
+  configuration.l2 = 1e-3;
+  return configuration;
+}
+
+// Equal layers, which threads can share; one that outweighs the others; a network of small ones.
+const std::vector<std::vector<std::size_t>> networks = {
+    {5 * chunk_size, 7, 5 * chunk_size, 7, 5 * chunk_size, 7, 5 * chunk_size, 7},
+    {chunk_size, 1, 17 * chunk_size + 5, 3, 2 * chunk_size + 1, 31},
+    {4000, 40, 5000, 50, 9000, 90, 3000, 30, 7000, 70, 6000, 60, 5000, 50, 90000, 9},
+};
+
+class Stages : public ::testing::TestWithParam<GradientNormalization> {
+ protected:
+  ~Stages() override { flatstep::ThreadPool::instance().set_num_threads(0); }
+};
+
+TEST_P(Stages, GiveTheBitsOfOneStageOnOneThread) {
+  NetworkConfiguration own = configuration_of(GetParam());
+  LayerConfiguration unnormed;
+  unnormed.gradient_normalization = GradientNormalization::None;
+  own.layers["1"] = unnormed;
+  for (const NetworkConfiguration& configuration : {configuration_of(GetParam()), own}) {
+    for (const auto& sizes : networks) {
+      for (const bool monitor : {false, true}) {
+        flatstep::ThreadPool::instance().set_num_threads(1);
+        Network expected(configuration, sizes, everything, monitor);
+        ASSERT_EQ(expected.plan().stages.size(), 1u);
+        expected.step();
+        expected.step();
+        for (const std::size_t cached : {std::size_t{0}, chunk_size, 6 * chunk_size}) {
+          for (const unsigned threads : {1u, 2u, 3u}) {
+            flatstep::ThreadPool::instance().set_num_threads(threads);
+            Network network(configuration, sizes, cached, monitor);
+            network.step();
+            network.step();
+            EXPECT_EQ(network.bits(), expected.bits()) << cached << " cached, " << threads;
+          }
+        }
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Strategies, Stages,
+                         ::testing::Values(GradientNormalization::None,
+                                           GradientNormalization::RenormalizeL2PerLayer,
+                                           GradientNormalization::RenormalizeL2PerParamType,
+                                           GradientNormalization::ClipElementWiseAbsoluteValue,
+                                           GradientNormalization::ClipL2PerLayer,
+                                           GradientNormalization::ClipL2PerParamType,
+                                           GradientNormalization::ClipL2Global));
+
+TEST(Batches, GroupsThatFitTheCacheAreSpreadAndLargeOnesSharedByAllThreads) {
+  const Network network(configuration_of(GradientNormalization::ClipL2PerLayer),
+                        {5 * chunk_size, 7, 5 * chunk_size, 7, 9 * chunk_size, 7, 100, 7},
+                        6 * chunk_size, false);
+  const auto& batches = network.plan().batches;
+  ASSERT_EQ(batches.size(), 3u);
+  EXPECT_TRUE(batches[0].by_thread);
+  EXPECT_EQ(batches[0].stage_end - batches[0].stage_begin, 2u);
+  EXPECT_FALSE(batches[1].by_thread);
+  EXPECT_TRUE(batches[2].by_thread);
+  std::size_t chunks = 0;
+  for (const auto& stage : network.plan().stages) {
+    EXPECT_EQ(stage.chunk_begin, chunks);
+    chunks = stage.chunk_end;
+  }
+  EXPECT_EQ(chunks, network.plan().chunks.size());
+}
+
+}  // namespace
