@@ -115,8 +115,8 @@ def test_dtype_of_the_first_parameter(dtype: str) -> None:
 def test_overlapping_parameters() -> None:
     memory = np.zeros(10)
     text = (
-        '"1_W" and "0_W" overlap in memory; expected parameters that are apart: give one of them '
-        "an array of its own (np.copy), or pass tied parameters once"
+        'parameters "1_W" and "0_W" overlap in memory; expected parameters that are apart: give '
+        "one of them an array of its own (np.copy), or pass tied parameters once"
     )
     for one, other in (
         (memory, memory),

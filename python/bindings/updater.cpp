@@ -581,7 +581,8 @@ void register_updater(py::module_& module) {
           py::arg("gradients"),
           R"doc(Keep these gradient arrays for every ``step()`` without arguments: no lookup per call.
 
-The arrays stay the caller's: write each new gradient into them.)doc")
+The arrays stay the caller's: write each new gradient into them (``grad[...] = new``). A name that is
+bound to a new array (``grad = new``) leaves the old one here.)doc")
       .def(
           "accumulate",
           [](py::handle self, py::handle gradients) {

@@ -99,7 +99,8 @@ class Updater:
         """
         Keep these gradient arrays for every ``step()`` without arguments: no lookup per call.
 
-        The arrays stay the caller's: write each new gradient into them.
+        The arrays stay the caller's: write each new gradient into them (``grad[...] = new``). A name that is
+        bound to a new array (``grad = new``) leaves the old one here.
         """
     def discard_accumulated(self) -> None:
         """

@@ -194,14 +194,26 @@ class Engine {
     return group == none ? no_value : group_norms_[group].get();
   }
 
-  /// sum += x, in chunks over the threads.
+  /// sum += x, shared out over the threads.
   void accumulate(const Layout& layout, std::span<T* const> sums,
                   std::span<const T* const> gradients) noexcept {
     const FlushSubnormals flush;
     const KernelTable<T>& kernels = active_target().kernels<T>();
     for (std::size_t i = 0; i < layout.slots.size(); ++i) {
-      if (gradients[i] != nullptr) {
-        kernels.accumulate(sums[i], gradients[i], layout.slots[i].size);
+      if (gradients[i] == nullptr) continue;
+      const std::size_t size = layout.slots[i].size;
+      const unsigned parts = parts_worth(size);
+      const auto cut = [&](unsigned part) {
+        return part == parts ? size : share(size, part, parts);
+      };
+      const auto add = [&](unsigned part) {
+        kernels.accumulate(sums[i] + cut(part), gradients[i] + cut(part),
+                           cut(part + 1) - cut(part));
+      };
+      if (parts < 2) {
+        add(0);
+      } else {
+        ThreadPool::instance().run(parts, add);
       }
     }
   }

@@ -219,7 +219,8 @@ class Updater {
     for (std::size_t i = 1; i < ranges.size(); ++i) {
       const std::span<T> before = ranges[i - 1].first;
       if (std::less<const T*>{}(ranges[i].first.data(), before.data() + before.size())) {
-        throw std::invalid_argument("\"" + *ranges[i].second + "\" and \"" + *ranges[i - 1].second +
+        throw std::invalid_argument("parameters \"" + *ranges[i].second + "\" and \"" +
+                                    *ranges[i - 1].second +
                                     "\" overlap in memory; expected parameters that are apart: "
                                     "give one of them an array of "
                                     "its own (np.copy), or pass tied parameters once");

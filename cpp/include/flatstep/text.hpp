@@ -42,8 +42,9 @@ std::size_t place(std::string_view argument, const Names& names, std::string_vie
     if (candidate == name) return i;
     ++i;
   }
-  throw std::invalid_argument(std::string(argument) + ": expected one of " + quoted_list(names) +
-                              ", got " + quoted(name));
+  throw std::invalid_argument(std::string(argument) + ": expected " +
+                              (i == 0 ? "no name" : "one of " + quoted_list(names)) + ", got " +
+                              quoted(name));
 }
 
 }  // namespace flatstep::text
