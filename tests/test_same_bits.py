@@ -131,6 +131,19 @@ def test_threads(row: UpdaterRow, strategy: str) -> None:
     assert_same(row, strategy, more, plain_run=with_threads(1))
 
 
+@pytest.mark.parametrize("threads", [1, *THREADS])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_accumulated_gradients(dtype: Any, threads: int) -> None:
+    """An addition is rounded once, as NumPy's; large arrays are shared out over the threads."""
+    fs.set_num_threads(threads)
+    first, second = numbers(dtype, 1, True), numbers(dtype, 2, True)
+    config = fs.MultiLayerConfiguration(updater=fs.Sgd())
+    updater = fs.MultiLayerUpdater(config, copies(numbers(dtype, 0, True)))
+    updater.accumulate(first)
+    updater.accumulate(second)
+    assert bits(updater.accumulated) == bits({key: first[key] + second[key] for key in first})
+
+
 def one_flat_view(arrays: Arrays) -> Arrays:
     """All arrays in one buffer, without a gap."""
     _, views = fs.flatten(arrays)

@@ -663,12 +663,16 @@ class Engine {
       body(stage.chunk_begin, stage.chunk_end);
       return;
     }
+    // The chunk nearest to an equal share.
     const auto cut = [&](unsigned part) {
+      const std::size_t target = first + share(cost, part, parts);
       const auto found =
           std::lower_bound(costs_.begin() + static_cast<std::ptrdiff_t>(stage.chunk_begin),
-                           costs_.begin() + static_cast<std::ptrdiff_t>(stage.chunk_end),
-                           first + share(cost, part, parts));
-      return static_cast<std::size_t>(found - costs_.begin());
+                           costs_.begin() + static_cast<std::ptrdiff_t>(stage.chunk_end), target);
+      const auto chunk = static_cast<std::size_t>(found - costs_.begin());
+      const bool earlier =
+          chunk > stage.chunk_begin && target - costs_[chunk - 1] < costs_[chunk] - target;
+      return earlier ? chunk - 1 : chunk;
     };
     ThreadPool::instance().run(parts, [&](unsigned part) {
       body(part == 0 ? stage.chunk_begin : cut(part),
