@@ -19,8 +19,8 @@ from comparison.timing import Contender
 # With less than this for each, two threads are slower than one.
 BYTES_PER_THREAD = 1 << 17
 
-# Between the arrays of the limit, in cache lines. Where streams lie a large power of two apart, some
-# caches keep only one of them, and the loop would take up to five times as long.
+# Between the arrays of the limit, in cache lines. Where streams lie a large power of two apart,
+# some caches keep only one of them, and the loop would take up to five times as long.
 LINE_BYTES = 64
 GAP_LINES = 5 * 64 + 5
 
