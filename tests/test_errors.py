@@ -408,6 +408,45 @@ def test_overlapping_updates() -> None:
             assert "overlap" in str(caught.value)
 
 
+@pytest.mark.parametrize("method", ["step", "update"])
+def test_arguments(method: str) -> None:
+    updater = make()
+    gradients = good(np.float64)
+    call = getattr(updater, method)
+    with nothing_changes(updater):
+        refused(
+            lambda: call(gradients, lr=0.1),
+            TypeError,
+            f'{method}(): expected the arguments gradients, iteration, epoch, batch_size, got "lr"',
+        )
+        refused(
+            lambda: call(gradients, 3),
+            TypeError,
+            f"{method}(): expected at most 1 positional argument, got 2; name the others",
+        )
+        refused(
+            lambda: call(gradients, gradients=gradients),
+            TypeError,
+            f'{method}(): expected "gradients" once, got it twice',
+        )
+
+
+def test_an_updater_without_its_init() -> None:
+    class Unfinished(fs.MultiLayerUpdater):
+        def __init__(self) -> None:
+            pass
+
+    # pybind11 refuses such an object when it is made; without __init__ at all, the method does.
+    with pytest.raises(TypeError, match="__init__"):
+        Unfinished()
+    bare = fs.MultiLayerUpdater.__new__(fs.MultiLayerUpdater)
+    refused(
+        lambda: bare.step({}),
+        TypeError,
+        "MultiLayerUpdater: expected __init__ to have run; a subclass must call super().__init__",
+    )
+
+
 def test_nothing_to_step_with() -> None:
     updater = make()
     for method in (updater.step, updater.update):
