@@ -125,7 +125,7 @@ class Engine {
     fill_unnormed_factors();
 
     if (plan.looks_first) {
-      const Stage all{0, plan.chunks.size(), 0, plan.groups.size()};
+      const Stage& all = plan.stages.front();  // there is only this one
       look(all);
       if (plan.on_nonfinite != OnNonfinite::propagate && found_nonfinite()) {
         if (plan.on_nonfinite == OnNonfinite::raise) {
@@ -203,18 +203,11 @@ class Engine {
       if (gradients[i] == nullptr) continue;
       const std::size_t size = layout.slots[i].size;
       const unsigned parts = parts_worth(size);
-      const auto cut = [&](unsigned part) {
-        return part == parts ? size : share(size, part, parts);
-      };
-      const auto add = [&](unsigned part) {
-        kernels.accumulate(sums[i] + cut(part), gradients[i] + cut(part),
-                           cut(part + 1) - cut(part));
-      };
-      if (parts < 2) {
-        add(0);
-      } else {
-        ThreadPool::instance().run(parts, add);
-      }
+      ThreadPool::instance().run(parts, [&](unsigned part) {
+        const std::size_t begin = share(size, part, parts);
+        const std::size_t end = share(size, part + 1, parts);
+        kernels.accumulate(sums[i] + begin, gradients[i] + begin, end - begin);
+      });
     }
   }
 
@@ -621,18 +614,13 @@ class Engine {
       const std::size_t own = costs_[stages[end - 1].chunk_end] - costs_[stages[begin].chunk_begin];
       if (own > cost / parts + cost / parts / unequal_share) return false;
     }
-    const auto work = [&](unsigned part) {
+    ThreadPool::instance().run(parts, [&](unsigned part) {
       for (std::size_t k = cut(part), end = cut(part + 1); k < end; ++k) {
         look_at_chunks(stages[k].chunk_begin, stages[k].chunk_end);
         find_factors(stages[k]);
         pass_part(stages[k].chunk_begin, stages[k].chunk_end);
       }
-    };
-    if (parts < 2) {
-      work(0);
-    } else {
-      ThreadPool::instance().run(parts, work);
-    }
+    });
     return true;
   }
 
