@@ -1,10 +1,11 @@
 // The plan: settings and layout become what to run, and in which order. The only place where the
 // two semantics differ, as two ways of filling the constants of one fused pass.
 //
-//   rate group   slots whose step scalars are the same: one evaluation of schedules and powers a
-//   step run          slots that also share regularisation and pass constants: one kernel call
-//   processes them group        the slots that share one norm (normalisation group) stage chunks
-//   that are normed, then passed, while their gradient is still in the cache
+//   rate group  slots whose step scalars are the same: schedules and powers once a step
+//   run         slots that also share regularisation and pass constants: one kernel call
+//   group       the slots that share one norm (normalisation group)
+//   stage       chunks that are normed, then passed, while their gradient is still in the cache
+//   batch       neighbouring stages that the threads share stage by stage, or each as a whole
 //
 // Made at construction and again when a rate is set by hand. Knows layers, no instruction sets.
 #pragma once
@@ -312,8 +313,7 @@ class PlanBuilder {
 }  // namespace detail
 
 /// @param cached_elements how many elements of a gradient may be expected to stay in the cache
-/// between
-///   norm and pass
+///   between norm and pass
 inline Plan make_plan(const Layout& layout, const NetworkSettings& settings,
                       std::span<const RateState> rates, std::size_t cached_elements) {
   return detail::PlanBuilder(layout, settings, rates, cached_elements).build();
