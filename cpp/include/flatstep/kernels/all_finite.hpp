@@ -6,6 +6,8 @@
 
 #include <flatstep/kernels/transform.hpp>
 
+#include <cstdint>
+
 namespace flatstep {
 
 template <class V>
@@ -23,11 +25,14 @@ inline bool all_finite(const typename V::value_type* x, std::size_t size) {
   transform<V>(size - i, [&](auto lanes, std::size_t j) {
     sums[0] = fma(lanes.load(x + i + j), V::zero(), sums[0]);
   });
-  typename V::value_type lanes[V::lanes];
-  ((sums[0] + sums[1]) + (sums[2] + sums[3])).store(lanes);
-  typename V::value_type sum = 0;
-  for (const auto lane : lanes) sum += lane;
-  return sum == 0;
+  // Each lane is +0 or NaN. Their bits are combined, as a sum would wait for one lane after
+  // another.
+  const V sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  std::uint64_t words[sizeof(V) / sizeof(std::uint64_t)];
+  __builtin_memcpy(words, &sum, sizeof(V));
+  std::uint64_t bits = 0;
+  for (const std::uint64_t word : words) bits |= word;
+  return bits == 0;
 }
 
 }  // namespace flatstep

@@ -112,10 +112,12 @@ void pass(const Segment<typename V::value_type>* segments, std::size_t count,
         if constexpr ((flags & pass_applies) != 0) x = p[k] - x;
         g[k] = x;
       }
+      // Backwards: of two arrays that collide, the cache holds the one that was loaded last.
 #pragma GCC unroll 3
       for (std::size_t a = 0; a < state_arrays; ++a) {
+        const std::size_t last = state_arrays - 1 - a;
 #pragma GCC unroll 4
-        for (std::size_t k = 0; k < vectors; ++k) lanes.store(state[k][a], arrays[a] + i, k);
+        for (std::size_t k = 0; k < vectors; ++k) lanes.store(state[k][last], arrays[last] + i, k);
       }
       T* const target = (flags & pass_applies) != 0 ? parameter : update;
 #pragma GCC unroll 4
