@@ -2,6 +2,8 @@
 //
 //   ByteLimit     reads one array, reads and writes others, and does nothing else: what memory
 //                 allows. No prefetch instruction, streaming store or blocking beat this loop.
+//                 look_and_run() reads all of the one array beforehand, as a step must that
+//                 refuses a gradient before anything changes.
 //   AdamLimit     the bytes of a float32 Adam step, its root, its division, and hardly anything
 //                 else: what the arithmetic units allow where the data lie in a cache
 //   Empty.call()  a method without arguments that does nothing: what a call through pybind11 costs
@@ -55,19 +57,34 @@ class ByteLimit {
   }
 
   void run() {
-    const auto* source = static_cast<const Word*>(source_.data());
+    in_parts([this](std::size_t at, std::size_t n) {
+      std::array<Word*, 4> at_part{};
+      for (std::size_t i = 0; i < targets_.size(); ++i) at_part[i] = pointers_[i] + at;
+      flatstep_bench::touch(n, words() + at, at_part.data(), targets_.size());
+    });
+  }
+
+  void look_and_run() {
+    in_parts([this](std::size_t at, std::size_t n) {
+      const volatile Word seen = flatstep_bench::read(n, words() + at);
+      static_cast<void>(seen);
+    });
+    run();
+  }
+
+ private:
+  const Word* words() const { return static_cast<const Word*>(source_.data()); }
+
+  template <class Body>
+  void in_parts(Body&& body) {
     flatstep::ThreadPool& pool = flatstep::ThreadPool::instance();
     if (pool.num_threads() != parts_) pool.set_num_threads(parts_);
     pool.run(parts_, [&](unsigned part) {
       const std::size_t at = begin_of(part, parts_, words_);
-      const std::size_t n = begin_of(part + 1, parts_, words_) - at;
-      std::array<Word*, 4> at_part{};
-      for (std::size_t i = 0; i < targets_.size(); ++i) at_part[i] = pointers_[i] + at;
-      flatstep_bench::touch(n, source + at, at_part.data(), targets_.size());
+      body(at, begin_of(part + 1, parts_, words_) - at);
     });
   }
 
- private:
   py::array source_;
   std::vector<py::array> targets_;
   std::array<Word*, 4> pointers_{};
@@ -106,7 +123,8 @@ PYBIND11_MODULE(flatstep_limit, module) {
   py::class_<ByteLimit>(module, "ByteLimit")
       .def(py::init<const py::array&, const std::vector<py::array>&, unsigned>(), py::arg("source"),
            py::arg("targets"), py::arg("threads"))
-      .def("run", &ByteLimit::run);
+      .def("run", &ByteLimit::run)
+      .def("look_and_run", &ByteLimit::look_and_run);
   py::class_<AdamLimit>(module, "AdamLimit")
       .def(py::init<AdamLimit::Array, AdamLimit::Array, AdamLimit::Array, AdamLimit::Array>(),
            py::arg("p"), py::arg("g"), py::arg("m"), py::arg("v"))

@@ -51,7 +51,10 @@ class Limit:
         source, *targets = arrays_apart(2 + STATE_ARRAYS[case.updater], size, dtype)
         threads = min(self._threads, 1 + case.bytes // BYTES_PER_THREAD)
         limit = self._module.ByteLimit(source, targets, threads)
-        found = [Contender("byte limit", limit.run)]
+        found = [
+            Contender("byte limit", limit.run),
+            Contender("byte limit, raise", limit.look_and_run),
+        ]
         if case.group == "cache":
             p, g, m, v = (np.ones(size, dtype) for _ in range(4))
             adam = self._module.AdamLimit(p, g, m, v)
