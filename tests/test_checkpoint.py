@@ -858,7 +858,7 @@ FORGERIES: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "other state": (
         put({"class": "AdaMax"}, "configuration", "updater"),
-        "only in the file, or missing there: 0_W/n, 0_b/n, 0_W/v, 0_b/v; expected the state",
+        "only in the file, or missing there: 0_W/v, 0_b/v, 0_W/n, 0_b/n; expected the state",
     ),
     "a layout of text": (put("0_W", "layout"), "metadata: layout: got what cannot stand there"),
     "a slot of text": (put("0_W", "layout", 0), "metadata: layout: got what cannot stand there"),

@@ -41,6 +41,10 @@ def _in_a_folder_with_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def check(test: doctest.DocTest) -> None:
+    if sys.version_info < (3, 11):  # where exceptions have no notes
+        for example in test.examples:
+            if example.exc_msg:
+                example.exc_msg = re.sub(r"^Note: .*\n", "", example.exc_msg, flags=re.MULTILINE)
     runner = doctest.DocTestRunner(optionflags=doctest.REPORT_NDIFF)
     report: list[str] = []
     runner.run(test, out=report.append)

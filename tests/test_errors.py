@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -41,21 +42,31 @@ BAD_PARAMETERS: dict[str, tuple[Any, type[Exception], str]] = {
     "a list": (
         [1.0, 2.0],
         TypeError,
-        "expected a NumPy array, got list; flatstep.as_views wraps what shares its memory with "
-        "NumPy",
+        "expected a NumPy array, got list; make it one with np.array, of the parameters' dtype",
     ),
-    "None": (
-        None,
+    "None": (None, TypeError, "expected a NumPy array, got NoneType"),
+    "a buffer": (
+        bytearray(8),
         TypeError,
-        "expected a NumPy array, got NoneType; flatstep.as_views wraps what shares its memory "
+        "expected a NumPy array, got bytearray; flatstep.as_views wraps what shares its memory "
         "with NumPy",
+    ),
+    "a scalar": (
+        np.float64(1),
+        TypeError,
+        "expected a NumPy array, got float64; make it one with np.array, of the parameters' dtype",
+    ),
+    "masked": (
+        np.ma.masked_array(np.zeros(W_SHAPE), mask=np.ones(W_SHAPE)),
+        TypeError,
+        "expected a NumPy array, got MaskedArray; fill it (filled()) or give its data",
     ),
     **{
         dtype: (
             np.zeros(W_SHAPE, dtype),
             TypeError,
             f"expected dtype float64, that of the first parameter, got {dtype}; convert it with "
-            ".astype(np.float64) (one dtype per updater)",
+            ".astype(np.float64) and keep the result (one dtype per updater)",
         )
         for dtype in ("float32", "float16", "int64", "bool", "complex128", "object", ">f8")
     },
@@ -63,29 +74,31 @@ BAD_PARAMETERS: dict[str, tuple[Any, type[Exception], str]] = {
         np.zeros((3, 8))[:, ::2],
         ValueError,
         "expected a C- or F-contiguous array, got a strided one; make it contiguous with "
-        "np.ascontiguousarray",
+        "np.ascontiguousarray and keep the result",
     ),
     "reversed": (
         np.zeros(4)[::-1],
         ValueError,
         "expected a C- or F-contiguous array, got a strided one; make it contiguous with "
-        "np.ascontiguousarray",
+        "np.ascontiguousarray and keep the result",
     ),
     "broadcast": (
         np.broadcast_to(np.zeros(4), W_SHAPE),
         ValueError,
         "expected a C- or F-contiguous array, got a strided one; make it contiguous with "
-        "np.ascontiguousarray",
+        "np.ascontiguousarray and keep the result",
     ),
     "read-only": (
         read_only(np.zeros(W_SHAPE)),
         ValueError,
-        "expected a writable array, got a read-only one; copy it with np.array(…, copy=True)",
+        "expected a writable array, got a read-only one; copy it with np.array(…, copy=True) "
+        "and keep the result",
     ),
     "unaligned": (
         at_odd_address(np.zeros(W_SHAPE)),
         ValueError,
-        "expected an aligned array, got one at an odd address; copy it with np.array(…, copy=True)",
+        "expected an aligned array, got one at an odd address; copy it with np.array(…, copy=True) "
+        "and keep the result",
     ),
 }
 
@@ -108,8 +121,37 @@ def test_dtype_of_the_first_parameter(dtype: str) -> None:
         lambda: fs.MultiLayerUpdater(fs.MultiLayerConfiguration(), {"0_W": np.zeros(3, dtype)}),
         TypeError,
         f'parameter "0_W": expected dtype float32 or float64, got {dtype}; convert it with '
-        ".astype(np.float32)",
+        ".astype(np.float32) and keep the result",
     )
+
+
+@pytest.mark.parametrize("create", [fs.ComputationGraphUpdater, fs.create_updater])
+@pytest.mark.parametrize("key", ["out_proj.weight", "enc.0_proj.weight"])
+def test_names_of_pytorch_that_would_be_cut_at_random(create: Any, key: str) -> None:
+    outer, _, inner = key.rpartition(".")
+    refused(
+        lambda: create(fs.MultiLayerConfiguration(), {key: np.zeros(3)}),
+        fs.ParameterKeyError,
+        f'Invalid key: "{key}": expected a parameter type without ".", got "proj.weight"; nest '
+        f'names such as PyTorch\'s: {{"{outer}": {{"weight": array}}}}',
+    )
+    nested = create(fs.MultiLayerConfiguration(), {outer: {inner: np.zeros(3)}})
+    assert [(slot.layer, slot.param) for slot in nested.layout] == [(outer, "weight")]
+
+
+def test_names_of_pytorch_without_layers() -> None:
+    with pytest.raises(fs.ParameterKeyError, match="nest names such as PyTorch's"):
+        fs.create_updater(fs.MultiLayerConfiguration(), {"fc1.weight": np.zeros(3)})
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions have no notes before")
+def test_a_missing_separator_says_what_to_do() -> None:
+    with pytest.raises(fs.ParameterKeyError) as caught:
+        fs.ComputationGraphUpdater(fs.MultiLayerConfiguration(), {"fc1.weight": np.zeros(3)})
+    assert caught.value.__notes__ == [
+        "Note: flat keys are a vertex name, '_' and the parameter type, such as \"fc1_W\"; nested "
+        'ones may have any names: {"fc1": {"weight": a}}'
+    ]
 
 
 def test_overlapping_parameters() -> None:
@@ -237,14 +279,12 @@ BAD_GRADIENTS: dict[str, tuple[Any, type[Exception], str]] = {
     "a list": (
         [1.0, 2.0],
         TypeError,
-        "expected a NumPy array, got list; flatstep.as_views wraps what shares its memory with "
-        "NumPy",
+        "expected a NumPy array, got list; make it one with np.array, of the parameters' dtype",
     ),
     "a number": (
         1.0,
         TypeError,
-        "expected a NumPy array, got float; flatstep.as_views wraps what shares its memory with "
-        "NumPy",
+        "expected a NumPy array, got float; make it one with np.array, of the parameters' dtype",
     ),
     **{
         dtype: (
@@ -459,14 +499,19 @@ def test_nothing_to_step_with() -> None:
             )
 
 
-# ---------------------------------------------------------------------------- iteration, epoch,
-# batch
+# -------------------------------------------------------------------------- iteration, epoch, batch
 
 BAD_COUNTS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
-    f"{name}={value!r}": ({name: value}, exception, f"{name}: expected an integer >= {least}")
+    f"{name}={value!r}": (
+        {name: value},
+        exception,
+        f"{name}: expected an integer >= {least}"
+        + (" and < 2**63" if isinstance(value, int) and value >= 2**63 else "")
+        + (" and < 2**63 - 1" if value == 2**63 - 1 else ""),
+    )
     for name, least, values in (
         ("batch_size", 1, (0, -3, 2.5, "2", None, 2**63)),
-        ("iteration", 0, (-1, 1.0, "3", 2**63)),
+        ("iteration", 0, (-1, 1.0, "3", 2**63, 2**63 - 1)),
         ("epoch", 0, (-2, 0.5, "a", 2**70)),
     )
     for value in values
@@ -488,6 +533,112 @@ def test_counts(options: dict[str, Any], exception: type[Exception], text: str) 
     if name != "batch_size":
         with nothing_changes(updater):
             refused(lambda: setattr(updater, name, value), exception, whole)
+
+
+def test_a_gradient_that_occurs_twice() -> None:
+    updater = make()
+    twice = {0: {"W": np.ones(W_SHAPE), "b": np.ones(4)}, "0": {"W": np.ones(W_SHAPE)}}
+    with nothing_changes(updater):
+        refused(
+            lambda: updater.step(twice),
+            fs.ParameterKeyError,
+            'gradients: the key "0_W" occurs twice',
+        )
+
+
+def test_a_layer_that_is_configured_twice() -> None:
+    layers = {0: fs.LayerConfiguration(frozen=True), "0": fs.LayerConfiguration(l2=1.0)}
+    refused(
+        lambda: fs.MultiLayerConfiguration(layers=layers),  # type: ignore[arg-type]
+        ValueError,
+        "MultiLayerConfiguration: layers: expected each key once, got '0' twice",
+    )
+
+
+def test_accumulated_gradients_that_are_not_finite() -> None:
+    """They stay until they are discarded, and the text says so."""
+    updater = make()
+    updater.accumulate({"0_W": np.full(W_SHAPE, np.nan), "0_b": np.ones(4)})
+    for _ in range(2):
+        refused(
+            updater.step,
+            fs.NonFiniteGradientError,
+            'gradients: expected finite numbers, got NaN or infinity in "0_W"; nothing was '
+            "changed. They are in what was accumulated: call discard_accumulated(), then lower the "
+            'learning rate or the loss scale, or choose on_nonfinite="skip" or "propagate"',
+        )
+    updater.discard_accumulated()
+    updater.step(good())
+
+
+def test_methods_are_not_overwritten() -> None:
+    updater = make()
+    with pytest.raises(AttributeError, match=r"call set_learning_rate\(value\)"):
+        updater.learning_rate = 0.01
+    with pytest.raises(AttributeError, match="schedule"):
+        updater.momentum = 0.9
+    assert updater.learning_rate("0_W") == 0.1
+
+
+def test_is_frozen() -> None:
+    updater = make()
+    assert [updater.is_frozen(layer) for layer in ("0", 0, "1", 1)] == [False, False, True, True]
+    refused(
+        lambda: updater.is_frozen("fc1"),
+        fs.ParameterKeyError,
+        'unknown layer "fc1"; expected one of 0, 1',
+    )
+
+
+def test_a_frozen_layer_may_be_none_as_a_whole() -> None:
+    updater = make()
+    before = updater.parameters["1_W"].copy()
+    W, b = good().values()
+    updater.step({0: {"W": W, "b": b}, 1: None})
+    np.testing.assert_array_equal(updater.parameters["1_W"], before)
+    assert updater.iteration == 2
+    with pytest.raises(fs.ParameterKeyError, match='missing "0_W", "0_b"'):
+        updater.step([None, None])
+
+
+class FirstWord(fs.StepSchedule):
+    """A schedule with a formula of its own, which the native step would not see."""
+
+    def value_at(self, iteration: int, epoch: int = 0) -> float:
+        return 42.0
+
+
+def test_a_schedule_with_a_formula_of_its_own() -> None:
+    with pytest.raises(TypeError, match="a number or a schedule of flatstep's own formulas"):
+        fs.Sgd(FirstWord(0.1, 0.5, 10))
+
+
+def test_a_class_of_another_package_by_the_same_name() -> None:
+    """Classes are told apart by where they come from as well."""
+    other = type("Sgd", (fs.Adam,), {})
+    updater = fs.MultiLayerUpdater(
+        fs.MultiLayerConfiguration(updater=other(0.1)), {"0_W": np.zeros(2)}
+    )
+    assert sorted(updater.state("0_W")) == ["m", "v"]
+
+
+def test_state_that_a_custom_updater_does_not_declare() -> None:
+    class Momentum(fs.CustomUpdater):
+        learning_rate = 0.1
+
+        def get_gradient(self, g: Any, state: Any, learning_rate: Any, iteration: int) -> None:
+            state.setdefault("m", np.zeros_like(g))
+
+    updater = fs.MultiLayerUpdater(
+        fs.MultiLayerConfiguration(updater=Momentum()), {"0_W": np.zeros(2)}
+    )
+    with nothing_changes(updater):
+        refused(
+            lambda: updater.step({"0_W": np.ones(2)}),
+            ValueError,
+            'Momentum.get_gradient: state["m"]: expected a name that the class declares, got a new '
+            "one, which the next step would not see; name it in the class's state = (…)",
+        )
 
 
 def test_counts_by_position_and_unknown_options() -> None:

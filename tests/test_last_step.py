@@ -86,7 +86,27 @@ def test_strategies_without_a_norm(strategy: str) -> None:
     for layer in last_step(strategy).layers.values():
         assert layer.gradient_norm is None
         assert layer.factor is None
+        assert layer.clipped is (False if strategy == "None" else None)  # which does not count
         assert layer.learning_rate == 0.5
+
+
+def test_a_step_that_failed_leaves_the_report_as_it_was() -> None:
+    class Fails(fs.CustomUpdater):
+        learning_rate = 1.0
+
+        def get_gradient(self, g: Any, state: Any, learning_rate: Any, iteration: int) -> None:
+            if iteration > 0:
+                raise OSError("on purpose")
+
+    config = fs.MultiLayerConfiguration(updater=Fails(), gradient_normalization="ClipL2PerLayer")
+    updater = fs.MultiLayerUpdater(config, {"0_W": np.zeros(2)})
+    updater.step({"0_W": np.array([3.0, 4.0])})
+    before = updater.last_step
+    with pytest.raises(OSError, match="on purpose"):
+        updater.step({"0_W": np.array([6.0, 8.0])})
+    assert updater.last_step == before
+    assert before is not None
+    assert before.layers["0"].gradient_norm == 5.0
 
 
 def test_norm_is_what_the_strategy_saw() -> None:

@@ -53,6 +53,14 @@ def test_threads_of_the_environment() -> None:
     assert done.stdout == "3\n", done.stderr
 
 
+@pytest.mark.parametrize("number", ["0", "two", "1.5", " 4", "1025"])
+def test_bad_threads_of_the_environment_are_an_error_at_import(number: str) -> None:
+    done = in_new_process("print(fs.get_num_threads())", FLATSTEP_NUM_THREADS=number)
+    assert done.returncode != 0
+    text = f'FLATSTEP_NUM_THREADS: expected an integer from 1 to 1024, got "{number}"'
+    assert text in done.stderr
+
+
 def test_default_threads_are_those_that_are_allowed() -> None:
     environment = {k: v for k, v in os.environ.items() if k != "FLATSTEP_NUM_THREADS"}
     done = subprocess.run(

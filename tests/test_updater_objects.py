@@ -319,6 +319,53 @@ BAD_STATE: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], type[Exce
         ValueError,
         'state_dict: "0_b/m": expected float64 of shape (2,), got float32 of shape (2,)',
     ),
+    "nothing": (
+        lambda saved: None,
+        TypeError,
+        "state_dict: expected what state_dict() gave, got NoneType",
+    ),
+    "no mapping": (
+        lambda saved: {**saved, "state": None},
+        TypeError,
+        "state_dict: state: expected a mapping by key, got NoneType",
+    ),
+    "no mapping by name": (
+        lambda saved: {**saved, "state": {"0_W": np.ones(3)}},
+        TypeError,
+        'state_dict: state["0_W"]: expected a mapping by name, such as {"m": array}, got ndarray',
+    ),
+    "unknown entry": (
+        lambda saved: {**saved, "typo": 3},
+        fs.ParameterKeyError,
+        "state_dict: missing or unknown: typo; expected the state of the same parameters and "
+        "updaters (strict=False leaves these out)",
+    ),
+    "momentum of Adam": (
+        lambda saved: {**saved, "momentum": {"0_W": 0.5}},
+        fs.ParameterKeyError,
+        "state_dict: missing or unknown: 0_W/momentum; expected the state of the same parameters "
+        "and updaters (strict=False leaves these out)",
+    ),
+    "rate of text": (
+        lambda saved: {**saved, "learning_rate": {"0_W": "fast"}},
+        TypeError,
+        'state_dict: learning_rate["0_W"]: expected a number >= 0, got str',
+    ),
+    "negative rate": (
+        lambda saved: {**saved, "learning_rate": {"0_W": -5.0}},
+        ValueError,
+        'state_dict: learning_rate["0_W"]: expected a number >= 0, got -5.0',
+    ),
+    "rate that is no number": (
+        lambda saved: {**saved, "learning_rate": {"0_W": float("nan")}},
+        ValueError,
+        'state_dict: learning_rate["0_W"]: expected a number >= 0, got nan',
+    ),
+    "last iteration": (
+        lambda saved: {**saved, "iteration": 2**63 - 1},
+        ValueError,
+        "state_dict: iteration: expected an integer < 2**63 - 1, got 9223372036854775807",
+    ),
     "unknown rate": (
         lambda saved: {**saved, "learning_rate": {"9_W": 0.1}},
         fs.ParameterKeyError,
@@ -409,11 +456,63 @@ def test_aggregate_refuses_what_does_not_match() -> None:
     other_updater = fs.MultiLayerUpdater(
         fs.MultiLayerConfiguration(updater=fs.Sgd()), {"0_W": np.ones(3), "0_b": np.ones(2)}
     )
-    for other in (other_shape, other_updater):
-        with nothing_changes(one), pytest.raises(ValueError, match=r"aggregate|updaters"):
+    other_dtype = adam({"0_W": np.ones(3, np.float32), "0_b": np.ones(2, np.float32)})
+    other_class = fs.ComputationGraphUpdater(one.configuration, {"0_W": np.ones(3)})
+    later = adam()
+    later.step({"0_W": np.ones(3), "0_b": np.ones(2)})
+    for other, text in (
+        (other_shape, "updaters: expected one layout, got updaters that differ in it"),
+        (other_updater, "updaters: expected one configuration, got updaters that differ in it"),
+        (other_dtype, "updaters: expected one dtype, got updaters that differ in it"),
+        (other_class, "updaters: expected one class, got updaters that differ in it"),
+        (later, "updaters: expected equal counters, got iteration 1 and 2, epoch 0 and 0"),
+    ):
+        with nothing_changes(one), pytest.raises(ValueError, match=r"^updaters: ") as caught:
             fs.aggregate([one, other])
+        assert str(caught.value) == text
     with pytest.raises(ValueError, match="at least one"):
         fs.aggregate([])
+    for nonsense in ([1], [one, {}], one):
+        with pytest.raises(TypeError, match=r"^updaters: expected"):
+            fs.aggregate(nonsense)  # type: ignore[type-var]
+
+
+def test_aggregate_compares_configurations_not_their_hashes() -> None:
+    """hash(-1.0) and hash(-2.0) are the same in Python."""
+    one, other = (
+        fs.MultiLayerUpdater(
+            fs.MultiLayerConfiguration(updater=fs.Adam(fs.SigmoidSchedule(0.1, gamma, 4))),
+            {"0_W": np.ones(2)},
+        )
+        for gamma in (-1.0, -2.0)
+    )
+    with pytest.raises(ValueError, match="expected one configuration"):
+        fs.aggregate([one, other])
+
+
+def test_aggregate_of_rates() -> None:
+    """A rate that is state with one worker counts with the others as what they use."""
+    workers = [adam() for _ in range(4)]
+    workers[0].set_learning_rate(0.5)
+    assert fs.aggregate(workers).learning_rate("0_W") == pytest.approx((0.5 + 3 * 0.1) / 4)
+    assert fs.aggregate(workers[::-1]).learning_rate("0_W") == pytest.approx((0.5 + 3 * 0.1) / 4)
+    old = [old_updater() for _ in range(2)]
+    old[1]._set_rates([(r and r * 3, m and m * 3) for r, m in old[1]._rates()])
+    both = fs.aggregate(old)._rates()
+    for (rate, momentum), (expected_rate, expected_momentum) in zip(
+        both, old[0]._rates(), strict=True
+    ):
+        assert rate == (None if expected_rate is None else pytest.approx(2 * expected_rate))
+        assert momentum == (
+            None if expected_momentum is None else pytest.approx(2 * expected_momentum)
+        )
+
+
+def test_aggregate_has_no_accumulated_gradients() -> None:
+    workers = [adam(), adam()]
+    workers[0].accumulate({"0_W": np.ones(3), "0_b": np.ones(2)})
+    assert fs.aggregate(workers).accumulated is None
+    assert workers[0].accumulated is not None
 
 
 # ----------------------------------------------------------------------------------- learning rates
@@ -481,9 +580,9 @@ def test_set_learning_rate_is_saved_and_cloned() -> None:
 def test_set_learning_rate_does_not_end_blocks() -> None:
     """The state view's order is settled when the updater is made."""
     updater = adam()
+    before = bits(dict(updater.state("0_W")))
     updater.set_learning_rate(0.5, param="b")
     assert len(updater.updater_blocks) == 1
-    before = bits(dict(updater.state("0_W")))
     assert bits(dict(updater.state("0_W"))) == before
 
 

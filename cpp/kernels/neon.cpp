@@ -6,9 +6,9 @@
 
 namespace flatstep::neon {
 
-const KernelTable<float> float_kernels =
+constinit const KernelTable<float> float_kernels =
     make_kernel_table<Vector<float>, Vector<double>>(Updaters{});
-const KernelTable<double> double_kernels =
+constinit const KernelTable<double> double_kernels =
     make_kernel_table<Vector<double>, Vector<double>>(Updaters{});
 
 }  // namespace flatstep::neon

@@ -15,6 +15,7 @@
 #include <functional>
 #include <iterator>
 #include <limits>
+#include <stdexcept>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -407,12 +408,24 @@ TEST_F(DefaultNumThreads, IsWhatTheEnvironmentSays) {
   }
 }
 
-TEST_F(DefaultNumThreads, IsTheMachinesWhereTheEnvironmentSaysNoNumber) {
+TEST_F(DefaultNumThreads, IsTheMachinesWhereTheEnvironmentSaysNothing) {
   const unsigned machine = default_num_threads();
   EXPECT_GE(machine, 1u);
-  for (const char* text : {"", "0", "-2", "2.5", "two", "3 ", " 3", "99999999999999999999"}) {
+  setenv("FLATSTEP_NUM_THREADS", "", 1);
+  EXPECT_EQ(default_num_threads(), machine);
+}
+
+TEST_F(DefaultNumThreads, IsRefusedWhereTheEnvironmentSaysNonsense) {
+  for (const char* text : {"0", "-2", "2.5", "two", "3 ", " 3", "1025", "99999999999999999999"}) {
     setenv("FLATSTEP_NUM_THREADS", text, 1);
-    EXPECT_EQ(default_num_threads(), machine) << '"' << text << '"';
+    try {
+      default_num_threads();
+      ADD_FAILURE() << '"' << text << '"';
+    } catch (const std::invalid_argument& error) {
+      EXPECT_EQ(std::string(error.what()),
+                "FLATSTEP_NUM_THREADS: expected an integer from 1 to 1024, got \"" +
+                    std::string(text) + '"');
+    }
   }
 }
 

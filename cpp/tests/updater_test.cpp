@@ -4,10 +4,13 @@
 
 #include <gtest/gtest.h>
 
+#include <cfenv>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <numeric>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -286,5 +289,98 @@ TEST(Callbacks, AbandonAStepWhole) {
   EXPECT_EQ(updater.state(0, 0)[0], 1);
   EXPECT_EQ(updater.counters().iteration, 1);
 }
+
+TEST(Callbacks, AreCheckedWhenTheUpdaterIsMade) {
+  flatstep::UpdaterInfo info;
+  info.name = "Callback";
+  info.float_callback = [](const flatstep::CallbackArguments<float>&) { return true; };
+  NetworkConfiguration configuration;
+  configuration.updater.kind = &info;
+  configuration.updater.values.clear();
+  std::vector<float> floats = {1};
+  std::vector<double> doubles = {1};
+  EXPECT_NO_THROW((flatstep::LayerUpdater<float>(configuration, {{"W", floats}})));
+  EXPECT_THROW((flatstep::LayerUpdater<double>(configuration, {{"W", doubles}})),
+               std::invalid_argument);
+  const std::vector<flatstep::HyperParameter> many(flatstep::max_hyper_parameters + 1,
+                                                   flatstep::decay("beta", 0.5));
+  info.hyper_parameters = many;
+  configuration.updater.values.assign(many.size(), flatstep::Schedule::fixed(0.5));
+  EXPECT_THROW((flatstep::LayerUpdater<float>(configuration, {{"W", floats}})),
+               std::invalid_argument);
+}
+
+TEST(Callbacks, ThatThrowAbandonTheStep) {
+  flatstep::UpdaterInfo info;
+  info.name = "Callback";
+  info.float_callback = [](const flatstep::CallbackArguments<float>&) -> bool {
+    throw std::runtime_error("on purpose");
+  };
+  NetworkConfiguration configuration;
+  configuration.updater.kind = &info;
+  configuration.updater.values.clear();
+  std::vector<float> p = {1, 2};
+  flatstep::LayerUpdater<float> updater(configuration, {{"W", p}});
+  EXPECT_EQ(updater.step({std::vector<float>{1, 1}}).status, StepStatus::abandoned);
+  EXPECT_EQ(p, (std::vector<float>{1, 2}));
+}
+
+TEST(Memory, AShapeWhoseProductOverflowsIsRefused) {
+  constexpr std::size_t half = std::size_t{1} << (std::numeric_limits<std::size_t>::digits / 2);
+  EXPECT_THROW((flatstep::LayerUpdater<float>({}, {{"W", std::span<float>(), {half, half}}})),
+               std::invalid_argument);
+}
+
+TYPED_TEST(UpdaterTest, TheLastIterationIsRefused) {
+  auto updater = this->make(this->sgd(1));
+  const std::vector<TypeParam> before = this->W;
+  flatstep::StepOptions options;
+  options.iteration = std::numeric_limits<std::int64_t>::max();
+  EXPECT_EQ(updater.step({this->gW, this->gb}, options).status, StepStatus::invalid);
+  EXPECT_EQ(this->W, before);
+  EXPECT_EQ(updater.counters().iteration, 0);
+}
+
+TYPED_TEST(UpdaterTest, ReportsSayNothingBeforeTheFirstStepAndOutliveNewRates) {
+  NetworkConfiguration configuration = this->sgd(0.5);
+  configuration.gradient_normalization = GradientNormalization::ClipL2PerLayer;
+  auto updater = this->make(configuration);
+  EXPECT_TRUE(std::isnan(updater.report(0).learning_rate));
+  EXPECT_TRUE(std::isnan(updater.report(0).gradient_norm));
+  EXPECT_TRUE(std::isnan(updater.report(0).factor));
+  EXPECT_FALSE(updater.report(0).clipped);
+  updater.step({this->gW, this->gb});
+  updater.set_rates(updater.rates());
+  EXPECT_EQ(updater.report(0).learning_rate, 0.5);
+  EXPECT_EQ(updater.report(0).gradient_norm, 3);
+  EXPECT_EQ(updater.group_norm(0), 5);
+  EXPECT_EQ(updater.report(0).factor, 0.2);
+  EXPECT_TRUE(updater.report(0).clipped);
+}
+
+#if defined(__x86_64__) || defined(__aarch64__)
+
+// A caller's rounding is its own affair: neither the bits of a step nor its look depend on it.
+TYPED_TEST(UpdaterTest, TheCallersRoundingDoesNotShow) {
+  NetworkConfiguration configuration;
+  configuration.updater = flatstep::make_updater("Adam", {});
+  configuration.on_nonfinite = OnNonfinite::raise;
+  this->gb = {-1, TypeParam(0.1)};
+  auto updater = this->make(configuration);
+  EXPECT_EQ(updater.step({this->gW, this->gb}).status, StepStatus::done);
+  const std::vector<TypeParam> expected = this->b;
+  for (const int rounding : {FE_DOWNWARD, FE_UPWARD, FE_TOWARDZERO}) {
+    this->b = {TypeParam(0.5), TypeParam(-0.5)};
+    auto other = this->make(configuration);
+    std::fesetround(rounding);
+    const StepStatus status = other.step({this->gW, this->gb}).status;
+    EXPECT_EQ(std::fegetround(), rounding);
+    std::fesetround(FE_TONEAREST);
+    EXPECT_EQ(status, StepStatus::done);
+    EXPECT_EQ(this->b, expected);
+  }
+}
+
+#endif
 
 }  // namespace

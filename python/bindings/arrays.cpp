@@ -36,11 +36,29 @@ std::vector<py::ssize_t> shape_of(py::handle array) {
   return {p->dimensions, p->dimensions + p->nd};
 }
 
+/// What to do with something that is no array.
+const char* array_remedy(py::handle object) {
+  if (py::detail::npy_api::get().PyArray_Check_(object.ptr())) {
+    return "; fill it (filled()) or give its data";
+  }
+  const bool is_scalar = py::isinstance(object, py::module_::import("numpy").attr("generic"));
+  if (!is_scalar && (py::hasattr(object, "__dlpack__") || PyObject_CheckBuffer(object.ptr()))) {
+    return "; flatstep.as_views wraps what shares its memory with NumPy";
+  }
+  if (py::isinstance<py::dict>(object)) {
+    return "; names nest two deep, {layer: {parameter: array}}: join the outer ones";
+  }
+  if (PyNumber_Check(object.ptr()) != 0 || PySequence_Check(object.ptr()) != 0) {
+    return "; make it one with np.array, of the parameters' dtype";
+  }
+  return "";
+}
+
 void require_array(py::handle object, const std::string& what) {
   if (is_array(object)) return;
   throw py::type_error(what + ": expected a NumPy array, got " +
                        std::string(py::str(py::type::handle_of(object).attr("__name__"))) +
-                       "; flatstep.as_views wraps what shares its memory with NumPy");
+                       array_remedy(object));
 }
 
 template <class T>
@@ -60,35 +78,50 @@ void require_dtype(py::handle array, const std::string& what) {
                        "; convert it with " + conversion(dtype_name<T>));
 }
 
-void require_memory(py::handle array, const std::string& what, bool written) {
+/// What is updated is the array that is given, not what it was made from.
+constexpr const char* keep = " and keep the result";
+
+void require_memory(py::handle array, const std::string& what, bool written, const char* then) {
   const int flags = proxy(array)->flags;
   if ((flags & (c_order | f_order)) == 0) {
     throw py::value_error(what +
                           ": expected a C- or F-contiguous array, got a strided one; make it "
-                          "contiguous with np.ascontiguousarray");
+                          "contiguous with np.ascontiguousarray" +
+                          then);
   }
   if ((flags & aligned) == 0) {
     throw py::value_error(what +
                           ": expected an aligned array, got one at an odd address; copy it "
-                          "with np.array(…, copy=True)");
+                          "with np.array(…, copy=True)" +
+                          then);
   }
   if (written && (flags & writable) == 0) {
     throw py::value_error(what +
                           ": expected a writable array, got a read-only one; copy it with "
-                          "np.array(…, copy=True)");
+                          "np.array(…, copy=True)" +
+                          then);
   }
 }
 
 }  // namespace
 
-bool is_array(py::handle object) { return py::detail::npy_api::get().PyArray_Check_(object.ptr()); }
+bool is_array(py::handle object) {
+  const auto& numpy = py::detail::npy_api::get();
+  if (Py_TYPE(object.ptr()) == numpy.PyArray_Type_) return true;
+  // A masked array's mask would be passed over.
+  return numpy.PyArray_Check_(object.ptr()) &&
+         !py::isinstance(object, py::module_::import("numpy").attr("ma").attr("MaskedArray"));
+}
 
 bool is_float64(py::handle array, const std::string& key) {
   require_array(array, "parameter " + quoted(key));
   if (has_dtype<double>(array)) return true;
   if (has_dtype<float>(array)) return false;
+  const auto dtype = py::dtype::from_args(array.attr("dtype"));
+  const bool is_wide = dtype.kind() == 'f' && dtype.itemsize() >= 8;
   throw py::type_error("parameter " + quoted(key) + ": expected dtype float32 or float64, got " +
-                       dtype_of(array) + "; convert it with " + conversion("float32"));
+                       dtype_of(array) + "; convert it with " +
+                       conversion(is_wide ? "float64" : "float32") + keep);
 }
 
 template <class T>
@@ -98,10 +131,10 @@ T* parameter_memory(py::handle array, const std::string& key) {
   if (!has_dtype<T>(array)) {
     throw py::type_error(what + ": expected dtype " + dtype_name<T> +
                          ", that of the first parameter, got " + dtype_of(array) +
-                         "; convert it with " + conversion(dtype_name<T>) +
+                         "; convert it with " + conversion(dtype_name<T>) + keep +
                          " (one dtype per updater)");
   }
-  require_memory(array, what, true);
+  require_memory(array, what, true, keep);
   return reinterpret_cast<T*>(proxy(array)->data);
 }
 
@@ -132,7 +165,7 @@ T* gradient_memory(py::handle array, const ArrayForm& form, bool written) {
                           ", that of the parameter, got " + text(shape_of(array)) +
                           "; reshape or transpose it");
   }
-  require_memory(array, what, written);
+  require_memory(array, what, written, "");
   throw py::value_error(what + ": expected " + (form.c_contiguous ? "C" : "F") +
                         "-contiguous memory, as the parameter has, got " +
                         (form.c_contiguous ? "F" : "C") + "-contiguous; convert it with " +

@@ -103,10 +103,13 @@ std::optional<Points> optional_points(py::handle object, const char* name) {
   return optional(object, name, to_points);
 }
 
-/// The first entry of `table` that an object's class, or one that it derives from, is named by.
+/// The first entry of `table` that an object's class, or one that it derives from, is named by;
+/// classes of other packages may have the same names.
 template <class Table>
 auto find_by_class(py::handle object, const Table& table) -> decltype(&*std::begin(table)) {
   for (const py::handle type : py::type::handle_of(object).attr("__mro__")) {
+    const auto module = py::cast<std::string>(py::str(type.attr("__module__")));
+    if (!module.starts_with("flatstep.")) continue;
     const auto name = py::cast<std::string>(type.attr("__name__"));
     for (const auto& entry : table) {
       if (entry.name == name) return &entry;
@@ -115,8 +118,7 @@ auto find_by_class(py::handle object, const Table& table) -> decltype(&*std::beg
   return nullptr;
 }
 
-// --------------------------------------------------------------------------- schedules and
-// policies
+// -------------------------------------------------------------------------- schedules, policies
 
 Schedule to_schedule(py::handle object);
 
@@ -190,8 +192,7 @@ LearningRatePolicy to_policy(py::handle object) {
   return policy;
 }
 
-// ------------------------------------------------------------------------------- updaters in
-// Python
+// ----------------------------------------------------------------------------- Python's updaters
 
 /// An instance of a flatstep.CustomUpdater subclass, and the UpdaterInfo that calls it.
 class PythonUpdater {
@@ -293,6 +294,14 @@ class PythonUpdater {
                                 "place; write state[" + text::quoted(names_[i]) + "][...] = value");
         }
         std::copy_n(arrays[i].data(), size, arguments.state[i]);
+      }
+      for (const auto& item : state) {
+        const auto name = py::cast<std::string>(py::str(item.first));
+        if (std::ranges::count(names_, name) == 0) {
+          throw py::value_error(name_ + ".get_gradient: state[" + text::quoted(name) +
+                                "]: expected a name that the class declares, got a new one, which "
+                                "the next step would not see; name it in the class's state = (…)");
+        }
       }
       std::copy_n(gradient.data(), size, arguments.gradient.data());
       return true;

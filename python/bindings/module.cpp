@@ -5,7 +5,7 @@
 
 #include <pybind11/pybind11.h>
 
-PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
+PYBIND11_MODULE(_core, module) {
   module.doc() = "The native part of flatstep. Use the package flatstep instead.";
   flatstep::python::register_runtime(module);
   flatstep::python::register_configuration(module);

@@ -30,10 +30,9 @@ void set_num_threads(py::handle threads) {
   }
   const long value = PyLong_AsLong(index.ptr());
   if (PyErr_Occurred() != nullptr) PyErr_Clear();
-  constexpr long most = 1024;
-  if (value < 1 || value > most) {
-    throw py::value_error("num_threads: expected an integer from 1 to " + std::to_string(most) +
-                          ", got " + std::string(py::str(index)));
+  if (value < 1 || value > long{max_num_threads}) {
+    throw py::value_error("num_threads: expected an integer from 1 to " +
+                          std::to_string(max_num_threads) + ", got " + std::string(py::str(index)));
   }
   ThreadPool::instance().set_num_threads(static_cast<unsigned>(value));
 }
@@ -51,7 +50,9 @@ std::string compiler() {
 }  // namespace
 
 void register_runtime(py::module_& module) {
-  active_target();  // an unknown FLATSTEP_ISA is an error at import
+  // A bad FLATSTEP_ISA or FLATSTEP_NUM_THREADS is an error at import.
+  active_target();
+  ThreadPool::instance();
   module.attr("__version__") = std::string(version);
   module.attr("compiler") = compiler();
   module.attr("chunk_size") = chunk_size;

@@ -14,7 +14,9 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <atomic>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -45,9 +47,20 @@ std::int64_t to_integer(py::handle value, const char* name, std::int64_t least) 
   const long long integer = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
   if (overflow != 0 || integer < least) {
     throw py::value_error(std::string(name) + ": expected an integer >= " + std::to_string(least) +
-                          ", got " + std::string(py::str(index)));
+                          (overflow > 0 ? " and < 2**63" : "") + ", got " +
+                          std::string(py::str(index)));
   }
   return integer;
+}
+
+/// An iteration, which must leave room for the one after it.
+std::int64_t to_iteration(py::handle value) {
+  const std::int64_t iteration = to_integer(value, "iteration", 0);
+  if (iteration == std::numeric_limits<std::int64_t>::max()) {
+    throw py::value_error("iteration: expected an integer >= 0 and < 2**63 - 1, got " +
+                          std::to_string(iteration));
+  }
+  return iteration;
 }
 
 /// Held by whoever is inside an updater: one thread at a time, and no callback comes back in.
@@ -60,12 +73,18 @@ class Busy {
           "each thread an updater of its own (clone)");
     }
   }
-  ~Busy() { flag_.store(false, std::memory_order_release); }
+  ~Busy() {
+    if (!kept_) flag_.store(false, std::memory_order_release);
+  }
   Busy(const Busy&) = delete;
   Busy& operator=(const Busy&) = delete;
 
+  /// Leaves it held.
+  void keep() { kept_ = true; }
+
  private:
   std::atomic<bool>& flag_;
+  bool kept_ = false;
 };
 
 struct SlotArguments {
@@ -81,6 +100,11 @@ class Core {
   virtual ~Core() = default;
   Core(const Core&) = delete;
   Core& operator=(const Core&) = delete;
+
+  /// Refused where a step is under way.
+  Busy hold() { return Busy(busy_); }
+  void acquire() { Busy(busy_).keep(); }
+  void release() { busy_.store(false, std::memory_order_release); }
 
   virtual void run(py::handle self, py::handle gradients, py::handle iteration, py::handle epoch,
                    py::handle batch_size, bool applies) = 0;
@@ -104,6 +128,9 @@ class Core {
   virtual double group_norm(std::size_t slot) const = 0;
   virtual const std::optional<StepReport>& last() const = 0;
   virtual const std::vector<py::object>& arrays() const = 0;
+
+ private:
+  std::atomic<bool> busy_{false};
 };
 
 template <class T>
@@ -120,16 +147,24 @@ class TypedCore final : public Core {
       frozen_.push_back(updater_.settings().slots[i].frozen);
     }
     gradients_.assign(count, nullptr);
+    apart_.assign(count, nullptr);
+    for (std::size_t i = 0; i < count; ++i) {
+      calls_python_ = calls_python_ || updater_.settings().slots[i].updater.kind->is_callback();
+      const std::size_t size = updater_.layout().slots[i].size;
+      if (size > 0) parameter_ranges_.push_back({updater_.parameters()[i], size, i, "parameter"});
+    }
+    std::ranges::sort(parameter_ranges_, {}, &Range::begin);
   }
 
   void run(py::handle self, py::handle gradients, py::handle iteration, py::handle epoch,
            py::handle batch_size, bool applies) override {
     StepOptions options;
-    if (!iteration.is_none()) options.iteration = to_integer(iteration, "iteration", 0);
+    if (!iteration.is_none()) options.iteration = to_iteration(iteration);
     if (!epoch.is_none()) options.epoch = to_integer(epoch, "epoch", 0);
     if (batch_size) options.batch_size = to_integer(batch_size, "batch_size", 1);
-    const Busy busy(busy_);
+    const Busy busy = hold();
     const bool from_sum = gradients.is_none() && summed_;
+    const Held held(held_);
     if (gradients.is_none()) {
       use_kept_gradients(applies);
     } else {
@@ -139,23 +174,25 @@ class TypedCore final : public Core {
 
     const StepReport report = run_unlocked(options, applies);
     if (report.status == StepStatus::abandoned) throw py::error_already_set();
+    if (report.status == StepStatus::invalid) {
+      throw std::logic_error("a step that was checked was refused: please report this");
+    }
     last_ = report;
-    kept_reports_.clear();
-    kept_norms_.clear();
-    if (report.status == StepStatus::nonfinite) raise_nonfinite();
-    if (from_sum) discard_accumulated();
+    if (report.status == StepStatus::nonfinite) raise_nonfinite(from_sum);
+    if (from_sum) clear_sums();
   }
 
   void bind(py::handle self, py::handle gradients) override {
-    const Busy busy(busy_);
-    gather(self, gradients, false);
-    std::vector<py::object> kept = in_slot_order(self, gradients);
+    const Busy busy = hold();
+    std::vector<py::object> arrays = in_slot_order(self, gradients);
+    for (std::size_t i = 0; i < arrays.size(); ++i) take(i, arrays[i], false);
     bound_ = gradients_;
-    bound_arrays_ = std::move(kept);
+    bound_arrays_ = std::move(arrays);
   }
 
   void accumulate(py::handle self, py::handle gradients) override {
-    const Busy busy(busy_);
+    const Busy busy = hold();
+    const Held held(held_);
     gather(self, gradients, false);
     const Layout& layout = updater_.layout();
     if (sums_.empty()) {
@@ -169,8 +206,8 @@ class TypedCore final : public Core {
   }
 
   void discard_accumulated() override {
-    std::fill(sum_memory_.begin(), sum_memory_.end(), T{0});
-    summed_ = false;
+    const Busy busy = hold();
+    clear_sums();
   }
   bool has_accumulated() const override { return summed_; }
 
@@ -202,19 +239,7 @@ class TypedCore final : public Core {
   const Layout& layout() const override { return updater_.layout(); }
   const NetworkSettings& settings() const override { return updater_.settings(); }
   std::vector<RateState> rates() const override { return updater_.rates(); }
-  void set_rates(std::vector<RateState> rates) override {
-    const Busy busy(busy_);
-    // A new plan knows nothing of the last step; what it saw is still asked for.
-    std::vector<SlotReport> reports;
-    std::vector<double> norms;
-    for (std::size_t i = 0; i < keys_.size(); ++i) {
-      reports.push_back(report(i));
-      norms.push_back(group_norm(i));
-    }
-    updater_.set_rates(std::move(rates));
-    kept_reports_ = std::move(reports);
-    kept_norms_ = std::move(norms);
-  }
+  void set_rates(std::vector<RateState> rates) override { updater_.set_rates(std::move(rates)); }
   double learning_rate(std::size_t slot, std::int64_t iteration,
                        std::int64_t epoch) const override {
     return updater_.learning_rate(slot, iteration, epoch);
@@ -222,16 +247,20 @@ class TypedCore final : public Core {
   double momentum(std::size_t slot, std::int64_t iteration, std::int64_t epoch) const override {
     return updater_.momentum(slot, iteration, epoch);
   }
-  SlotReport report(std::size_t slot) const override {
-    return kept_reports_.empty() ? updater_.report(slot) : kept_reports_.at(slot);
-  }
-  double group_norm(std::size_t slot) const override {
-    return kept_norms_.empty() ? updater_.group_norm(slot) : kept_norms_.at(slot);
-  }
+  SlotReport report(std::size_t slot) const override { return updater_.report(slot); }
+  double group_norm(std::size_t slot) const override { return updater_.group_norm(slot); }
   const std::optional<StepReport>& last() const override { return last_; }
   const std::vector<py::object>& arrays() const override { return arrays_; }
 
  private:
+  /// A stretch of memory, and whose it is.
+  struct Range {
+    const T* begin;
+    std::size_t size;
+    std::size_t slot;
+    const char* what;
+  };
+
   std::vector<NamedSlot<T>> named_slots(const std::vector<SlotName>& names) const {
     std::vector<NamedSlot<T>> slots;
     for (std::size_t i = 0; i < names.size(); ++i) {
@@ -245,17 +274,42 @@ class TypedCore final : public Core {
     return slots;
   }
 
+  /// While it lives, so do the arrays of the step under way, whatever becomes of the dict that they
+  /// came in.
+  class Held {
+   public:
+    explicit Held(std::vector<py::object>& arrays) : arrays_(arrays) {}
+    ~Held() { arrays_.clear(); }
+    Held(const Held&) = delete;
+    Held& operator=(const Held&) = delete;
+
+   private:
+    std::vector<py::object>& arrays_;
+  };
+
+  /// Whether Python code, of this thread or another, may run during a step.
+  bool lets_python_run() const {
+    return calls_python_ || updater_.layout().size >= elements_to_release_lock;
+  }
+
+  void clear_sums() {
+    std::fill(sum_memory_.begin(), sum_memory_.end(), T{0});
+    summed_ = false;
+  }
+
   /// Fills gradients_ from whatever the caller gave.
   void gather(py::handle self, py::handle gradients, bool written) {
     if (PyDict_CheckExact(gradients.ptr()) && gather_dict(gradients.ptr(), written)) return;
-    const std::vector<py::object> arrays = in_slot_order(self, gradients);
-    for (std::size_t i = 0; i < arrays.size(); ++i) take(i, arrays[i], written);
+    held_ = in_slot_order(self, gradients);
+    for (std::size_t i = 0; i < held_.size(); ++i) take(i, held_[i], written);
+    if (written) require_lasting(self, gradients);
   }
 
   /// A dict of arrays by key: no lookup where the keys are ours and in order. False where it is
   /// anything else, or not complete.
   bool gather_dict(PyObject* gradients, bool written) {
     const std::size_t count = keys_.size();
+    const bool holds = lets_python_run();
     std::size_t found = 0;
     std::size_t i = 0;
     Py_ssize_t position = 0;
@@ -263,6 +317,7 @@ class TypedCore final : public Core {
     PyObject* value = nullptr;
     for (; i < count && PyDict_Next(gradients, &position, &key, &value); ++i) {
       if (key != keys_[i].ptr() || !is_array(value)) break;
+      if (holds) held_.push_back(py::reinterpret_borrow<py::object>(value));
       take(i, value, written);
       ++found;
     }
@@ -278,6 +333,7 @@ class TypedCore final : public Core {
       if (value == Py_None && frozen_[i]) {
         gradients_[i] = nullptr;
       } else if (is_array(value)) {
+        if (holds) held_.push_back(py::reinterpret_borrow<py::object>(value));
         take(i, value, written);
       } else {
         return false;
@@ -286,8 +342,46 @@ class TypedCore final : public Core {
     return found == static_cast<std::size_t>(PyDict_GET_SIZE(gradients));
   }
 
+  /// That a mapping gives the same arrays again: an update written into a temporary would be lost.
+  void require_lasting(py::handle self, py::handle gradients) const {
+    const std::vector<py::object> again = in_slot_order(self, gradients);
+    for (std::size_t i = 0; i < again.size(); ++i) {
+      if (gradients_[i] == nullptr ||
+          gradient_memory<T>(again[i], forms_[i], true) == gradients_[i])
+        continue;
+      throw py::type_error(
+          "gradient \"" + forms_[i].key +
+          "\": expected an array that the mapping keeps, got a new one at each "
+          "access; update() would write into a temporary: give it a dict (dict(…))");
+    }
+  }
+
   void take(std::size_t i, py::handle value, bool written) {
-    gradients_[i] = value.is_none() ? nullptr : gradient_memory<T>(value, forms_[i], written);
+    gradients_[i] = nullptr;
+    if (value.is_none()) return;
+    T* const memory = gradient_memory<T>(value, forms_[i], written);
+    // Usually where the last one was. What is written is checked against all others: check_apart.
+    if (!written && memory != apart_[i]) {
+      check_apart_from_parameters(i, memory);
+      apart_[i] = memory;
+    }
+    gradients_[i] = memory;
+  }
+
+  /// A step changes parameters while it reads gradients: these may share memory with none but their
+  /// own, element for element.
+  void check_apart_from_parameters(std::size_t i, const T* memory) const {
+    const std::size_t size = updater_.layout().slots[i].size;
+    if (size == 0 || memory == updater_.parameters()[i]) return;
+    const auto end_of = [](const Range& range) { return range.begin + range.size; };
+    const auto found =
+        std::upper_bound(parameter_ranges_.begin(), parameter_ranges_.end(), memory,
+                         [&](const T* begin, const Range& range) { return begin < end_of(range); });
+    if (found == parameter_ranges_.end() || found->begin >= memory + size) return;
+    throw py::value_error("gradient \"" + forms_[i].key + "\" and parameter \"" +
+                          forms_[found->slot].key +
+                          "\" overlap in memory; a step changes the parameters while it reads the "
+                          "gradients: expected gradients of their own (np.copy)");
   }
 
   /// Any accepted form of gradients as one object per slot; errors of keys come from there.
@@ -351,7 +445,7 @@ class TypedCore final : public Core {
     return run();
   }
 
-  [[noreturn]] void raise_nonfinite() const {
+  [[noreturn]] void raise_nonfinite(bool from_sum) const {
     py::list keys;
     std::string list;
     for (std::size_t i = 0; i < keys_.size(); ++i) {
@@ -362,8 +456,11 @@ class TypedCore final : public Core {
     const py::object type = py::module_::import("flatstep.errors").attr("NonFiniteGradientError");
     const py::object error =
         type("gradients: expected finite numbers, got NaN or infinity in " + list +
-                 "; nothing was changed. Lower the learning rate or the loss scale, or choose "
-                 "on_nonfinite=\"skip\" or \"propagate\"",
+                 "; nothing was changed. " +
+                 (from_sum ? "They are in what was accumulated: call discard_accumulated(), then l"
+                           : "L") +
+                 "ower the learning rate or the loss scale, or choose on_nonfinite=\"skip\" or "
+                 "\"propagate\"",
              keys);
     PyErr_SetObject(type.ptr(), error.ptr());
     throw py::error_already_set();
@@ -374,24 +471,27 @@ class TypedCore final : public Core {
   Updater<T> updater_;
   std::vector<ArrayForm> forms_;
   std::vector<bool> frozen_;
-  std::atomic<bool> busy_{false};
   std::optional<StepReport> last_;
-  std::vector<SlotReport> kept_reports_;
-  std::vector<double> kept_norms_;
 
-  std::vector<T*> gradients_;  ///< of the step under way
-  struct Range {
-    const T* begin;
-    std::size_t size;
-    std::size_t slot;
-    const char* what;
-  };
+  std::vector<T*> gradients_;     ///< of the step under way
+  std::vector<py::object> held_;  ///< likewise, where Python code may run during the step
+  std::vector<const T*> apart_;   ///< gradients that are known to be apart from the parameters
+  std::vector<Range> parameter_ranges_;  ///< in the order of their addresses
   std::vector<Range> ranges_;
+  bool calls_python_ = false;
   std::vector<T*> bound_;
   std::vector<py::object> bound_arrays_;
   std::vector<T> sum_memory_;
   std::vector<T*> sums_;
   bool summed_ = false;
+};
+
+/// An updater as Python hands it over, whose __init__ has run.
+struct Self {
+  Core* core = nullptr;
+  py::handle object;
+
+  Core* operator->() const { return core; }
 };
 
 std::unique_ptr<Core> make_core(py::handle configuration, const py::list& names,
@@ -422,37 +522,47 @@ std::optional<double> optional(double value) {
 
 double none_or_value(py::handle value) { return value.is_none() ? no_value : value.cast<double>(); }
 
-bool is_global(const Core& core, std::size_t slot) {
-  return core.settings().layers[core.settings().slots[slot].layer].global;
+bool is_global(const Self& self, std::size_t slot) {
+  return self->settings().layers[self->settings().slots[slot].layer].global;
+}
+
+/// None where the strategy clips, but does not count what.
+py::object clipped_or_none(const Self& self, std::size_t slot, const SlotReport& report) {
+  const SlotSettings& settings = self->settings().slots[slot];
+  if (self->settings().layers[settings.layer].strategy ==
+      GradientNormalization::ClipElementWiseAbsoluteValue) {
+    return py::none();
+  }
+  return py::bool_(report.clipped);
 }
 
 /// (norm of the group, norm of the slot, factor, clipped, nonfinite, rate, ‖update‖, ‖parameter‖,
 /// whether the group is the network)
-py::tuple report_tuple(const Core& core, std::size_t slot) {
-  const SlotReport r = core.report(slot);
+py::tuple report_tuple(const Self& self, std::size_t slot) {
+  const SlotReport r = self->report(slot);
   const bool normed = !std::isnan(r.factor);
   const auto norm = [&](double value) -> py::object {
     if (normed) return py::float_(value);
     return py::none();
   };
-  return py::make_tuple(norm(core.group_norm(slot)), norm(r.gradient_norm), value_or_none(r.factor),
-                        r.clipped, r.nonfinite, value_or_none(r.learning_rate),
-                        value_or_none(r.update_norm), value_or_none(r.parameter_norm),
-                        normed && is_global(core, slot));
+  return py::make_tuple(norm(self->group_norm(slot)), norm(r.gradient_norm),
+                        value_or_none(r.factor), clipped_or_none(self, slot, r), r.nonfinite,
+                        value_or_none(r.learning_rate), value_or_none(r.update_norm),
+                        value_or_none(r.parameter_norm), normed && is_global(self, slot));
 }
 
 /// (iteration, epoch, skipped) of the last step, None before the first.
-py::object last_tuple(const Core& core) {
-  if (!core.last()) return py::none();
-  return py::make_tuple(core.last()->iteration, core.last()->epoch,
-                        core.last()->status == StepStatus::skipped);
+py::object last_tuple(const Self& self) {
+  if (!self->last()) return py::none();
+  return py::make_tuple(self->last()->iteration, self->last()->epoch,
+                        self->last()->status == StepStatus::skipped);
 }
 
-py::list layout_list(const Core& core) {
+py::list layout_list(const Self& self) {
   py::list slots;
-  for (std::size_t i = 0; i < core.layout().slots.size(); ++i) {
-    const LayoutSlot& slot = core.layout().slots[i];
-    const ArrayForm form = form_of(core.arrays()[i], slot.name.key);
+  for (std::size_t i = 0; i < self->layout().slots.size(); ++i) {
+    const LayoutSlot& slot = self->layout().slots[i];
+    const ArrayForm form = form_of(self->arrays()[i], slot.name.key);
     slots.append(py::make_tuple(slot.name.key, slot.name.layer, slot.name.param, slot.offset,
                                 slot.size, py::tuple(py::cast(form.shape)),
                                 form.c_contiguous ? "C" : "F"));
@@ -460,14 +570,14 @@ py::list layout_list(const Core& core) {
   return slots;
 }
 
-py::list block_list(const Core& core) {
+py::list block_list(const Self& self) {
   py::list blocks;
-  for (const UpdaterBlock& block : core.layout().blocks) {
+  for (const UpdaterBlock& block : self->layout().blocks) {
     py::list keys;
     for (std::size_t i = block.slot_begin; i < block.slot_end; ++i) {
-      keys.append(core.layout().slots[i].name.key);
+      keys.append(self->layout().slots[i].name.key);
     }
-    const SlotSettings& settings = core.settings().slots[block.slot_begin];
+    const SlotSettings& settings = self->settings().slots[block.slot_begin];
     blocks.append(py::make_tuple(std::string(settings.updater.kind->name), py::tuple(keys),
                                  block.param_start, block.param_end, block.state_start,
                                  block.state_end));
@@ -475,21 +585,21 @@ py::list block_list(const Core& core) {
   return blocks;
 }
 
-py::list rate_list(const Core& core) {
+py::list rate_list(const Self& self) {
   py::list rates;
-  for (const RateState& rate : core.rates()) {
+  for (const RateState& rate : self->rates()) {
     rates.append(py::make_tuple(value_or_none(rate.learning_rate), value_or_none(rate.momentum)));
   }
   return rates;
 }
 
-void set_rate_list(Core& core, const py::list& list) {
+void set_rate_list(const Self& self, const py::list& list) {
   std::vector<RateState> rates;
   for (const py::handle item : list) {
     const auto pair = item.cast<py::tuple>();
     rates.push_back({none_or_value(pair[0]), none_or_value(pair[1])});
   }
-  core.set_rates(std::move(rates));
+  self->set_rates(std::move(rates));
 }
 
 /// step and update, which differ in what they do with the update.
@@ -543,6 +653,26 @@ PyMethodDef update_definition = {
     METH_FASTCALL | METH_KEYWORDS, update_doc};
 
 }  // namespace
+}  // namespace flatstep::python
+
+namespace pybind11::detail {
+
+/// pybind11's own would make an object without a value where __init__ has not run.
+template <>
+struct type_caster<flatstep::python::Self> {
+  PYBIND11_TYPE_CASTER(flatstep::python::Self, const_name("object"));
+
+  bool load(handle source, bool) {
+    if (!isinstance<flatstep::python::Core>(source)) return false;
+    value.core = &flatstep::python::object_of<flatstep::python::Core>(source.ptr());
+    value.object = source;
+    return true;
+  }
+};
+
+}  // namespace pybind11::detail
+
+namespace flatstep::python {
 
 void register_updater(py::module_& module) {
   py::register_exception_translator([](std::exception_ptr pointer) {
@@ -577,7 +707,7 @@ void register_updater(py::module_& module) {
            py::arg("monitor"))
       .def(
           "bind_gradients",
-          [](py::handle self, py::handle gradients) { self.cast<Core&>().bind(self, gradients); },
+          [](const Self& self, py::handle gradients) { self->bind(self.object, gradients); },
           py::arg("gradients"),
           R"doc(Keep these gradient arrays for every ``step()`` without arguments: no lookup per call.
 
@@ -585,54 +715,67 @@ The arrays stay the caller's: write each new gradient into them (``grad[...] = n
 bound to a new array (``grad = new``) leaves the old one here.)doc")
       .def(
           "accumulate",
-          [](py::handle self, py::handle gradients) {
-            self.cast<Core&>().accumulate(self, gradients);
-          },
+          [](const Self& self, py::handle gradients) { self->accumulate(self.object, gradients); },
           py::arg("gradients"),
           R"doc(Add the gradients to a buffer that the next ``step()`` without arguments uses and clears.)doc")
-      .def("discard_accumulated", &Core::discard_accumulated,
-           "Forget what ``accumulate`` has added up.")
+      .def(
+          "discard_accumulated", [](const Self& self) { self->discard_accumulated(); },
+          "Forget what ``accumulate`` has added up.")
       .def_property_readonly(
-          "accumulated", [](py::handle self) { return self.cast<Core&>().accumulated(self); },
+          "accumulated", [](const Self& self) { return self->accumulated(self.object); },
           "The accumulated gradients by key, as live views; None where there are none.")
       .def_property(
-          "iteration", [](Core& core) { return core.counters().iteration; },
-          [](Core& core, py::handle value) {
-            core.counters().iteration = to_integer(value, "iteration", 0);
+          "iteration", [](const Self& self) { return self->counters().iteration; },
+          [](const Self& self, py::handle value) {
+            const std::int64_t iteration = to_iteration(value);
+            const Busy busy = self->hold();
+            self->counters().iteration = iteration;
           },
           "The iteration that the next step is, from 0.")
       .def_property(
-          "epoch", [](Core& core) { return core.counters().epoch; },
-          [](Core& core, py::handle value) {
-            core.counters().epoch = to_integer(value, "epoch", 0);
+          "epoch", [](const Self& self) { return self->counters().epoch; },
+          [](const Self& self, py::handle value) {
+            const std::int64_t epoch = to_integer(value, "epoch", 0);
+            const Busy busy = self->hold();
+            self->counters().epoch = epoch;
           },
           "The epoch, for schedules of type EPOCH; yours to advance.")
       .def_property(
-          "skipped_steps", [](Core& core) { return core.counters().skipped_steps; },
-          [](Core& core, py::handle value) {
-            core.counters().skipped_steps =
-                static_cast<std::uint64_t>(to_integer(value, "skipped_steps", 0));
+          "skipped_steps", [](const Self& self) { return self->counters().skipped_steps; },
+          [](const Self& self, py::handle value) {
+            const std::int64_t steps = to_integer(value, "skipped_steps", 0);
+            const Busy busy = self->hold();
+            self->counters().skipped_steps = static_cast<std::uint64_t>(steps);
           },
           "How many steps ``on_nonfinite=\"skip\"`` has refused.")
       .def_property_readonly(
-          "state_view", [](py::handle self) { return self.cast<Core&>().state_view(self); },
+          "state_view", [](const Self& self) { return self->state_view(self.object); },
           "The flat updater state: one live array, in DL4J's order.")
       .def("_state_array",
-           [](py::handle self, std::size_t slot, std::size_t array) {
-             return self.cast<Core&>().state_array(self, slot, array);
+           [](const Self& self, std::size_t slot, std::size_t array) {
+             return self->state_array(self.object, slot, array);
            })
-      .def("_state_names", &Core::state_names)
+      .def("_state_names",
+           [](const Self& self, std::size_t slot) { return self->state_names(slot); })
       .def("_layout", &layout_list)
       .def("_updater_blocks", &block_list)
       .def("_rates", &rate_list)
       .def("_set_rates", &set_rate_list)
+      .def(
+          "_set_counters",
+          [](const Self& self, std::int64_t iteration, std::int64_t epoch,
+             std::uint64_t skipped_steps) { self->counters() = {iteration, epoch, skipped_steps}; })
+      .def("_acquire", [](const Self& self) { self->acquire(); })
+      .def("_release", [](const Self& self) { self->release(); })
       .def("_learning_rate",
-           [](const Core& core, std::size_t slot, std::int64_t iteration, std::int64_t epoch) {
-             return optional(core.learning_rate(slot, iteration, epoch));
+           [](const Self& self, std::size_t slot, py::handle iteration, py::handle epoch) {
+             return optional(
+                 self->learning_rate(slot, to_iteration(iteration), to_integer(epoch, "epoch", 0)));
            })
       .def("_momentum",
-           [](const Core& core, std::size_t slot, std::int64_t iteration, std::int64_t epoch) {
-             return optional(core.momentum(slot, iteration, epoch));
+           [](const Self& self, std::size_t slot, py::handle iteration, py::handle epoch) {
+             return optional(
+                 self->momentum(slot, to_iteration(iteration), to_integer(epoch, "epoch", 0)));
            })
       .def("_last", &last_tuple)
       .def("_report", &report_tuple);

@@ -95,12 +95,13 @@ def mapping(
     """`value` as a FrozenMapping, its keys and values taken by `key` and `item`."""
     if not isinstance(value, Mapping):
         raise wrong_type(where, argument, expected, value)
-    return FrozenMapping(
-        {
-            key(where, f"key of {argument}", k): item(where, f"{argument}[{k!r}]", v)
-            for k, v in value.items()
-        }
-    )
+    taken: dict[K, V] = {}
+    for k, v in value.items():
+        name = key(where, f"key of {argument}", k)
+        if name in taken:  # two keys that mean the same, such as 0 and "0"
+            raise ValueError(f"{where}: {argument}: expected each key once, got {name!r} twice")
+        taken[name] = item(where, f"{argument}[{k!r}]", v)
+    return FrozenMapping(taken)
 
 
 def points(where: str, argument: str, value: Any) -> FrozenMapping[int, float]:

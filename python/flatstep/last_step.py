@@ -21,14 +21,15 @@ class ParamStep:
         gradient_norm: ‖g‖ before normalisation, where the strategy has a norm (divided by the
             batch already, under dl4j-1.0).
         factor: what normalisation multiplied the gradient by.
-        clipped: whether a clipping strategy did.
+        clipped: whether a clipping strategy did; None under ClipElementWiseAbsoluteValue, which
+            does not count.
         learning_rate: the rate that the step used.
         update_ratio: ‖update‖/‖parameter‖, with ``monitor=True``.
     """
 
     gradient_norm: float | None
     factor: float | None
-    clipped: bool
+    clipped: bool | None
     learning_rate: float | None
     update_ratio: float | None
 
@@ -43,7 +44,7 @@ class LayerStep:
 
     gradient_norm: float | None
     factor: float | None
-    clipped: bool
+    clipped: bool | None
     learning_rate: float | None
     update_ratio: float | None
     params: Mapping[str, ParamStep]
@@ -118,7 +119,9 @@ def _layer_step(
     return LayerStep(
         gradient_norm=math.hypot(*norms) if norms else None,
         factor=min(factors) if factors else None,
-        clipped=any(step.clipped for step in steps.values()),
+        clipped=None
+        if any(step.clipped is None for step in steps.values())
+        else any(step.clipped for step in steps.values()),
         learning_rate=rates[0] if rates else None,
         update_ratio=_ratio(math.hypot(*updates), math.hypot(*parameters)) if updates else None,
         params=steps,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from .configuration import MultiLayerConfiguration
 from .errors import ParameterKeyError
 from .last_step import LastStep, last_step
 from .parameters import Arrays, KeyStyle, NamedParameter, named_parameters
+from .state_dict import make_state_dict, take_state_dict
 
 __all__ = [
     "ComputationGraphUpdater",
@@ -27,7 +29,6 @@ __all__ = [
     "create_updater",
 ]
 
-_STATE_DICT_VERSION = 1
 _U = TypeVar("_U", bound="NetworkUpdater")
 
 
@@ -88,6 +89,7 @@ class NetworkUpdater(_core.Updater):
         self._monitor = bool(monitor)
         self._slots = tuple(Slot(*slot) for slot in self._layout())
         self._places = {slot.key: place for place, slot in enumerate(self._slots)}
+        self._layers = tuple(dict.fromkeys(slot.layer for slot in self._slots))
         self._initial_rates = self._rates()
 
     # ------------------------------------------------------------------------------- what it is
@@ -99,7 +101,8 @@ class NetworkUpdater(_core.Updater):
 
     @property
     def parameters(self) -> dict[str, NDArray[Any]]:
-        """The parameter arrays by key: the caller's own."""
+        """The parameter arrays by key: the caller's own, in a new dict. Which arrays an updater
+        works on is settled when it is made; write into them (``a[...] = b``, ``a -= b``)."""
         return {p.key: p.array for p in self._named}
 
     @property
@@ -123,9 +126,18 @@ class NetworkUpdater(_core.Updater):
         """Whether each step also measures ‖update‖/‖parameter‖."""
         return self._monitor
 
-    def is_frozen(self, layer: str) -> bool:
-        """Whether that layer is frozen: its gradients may be missing."""
-        found = self._configuration.layers.get(layer)
+    def is_frozen(self, layer: str | int) -> bool:
+        """Whether that layer is frozen: its gradients may be missing.
+
+        Raises:
+            ParameterKeyError: there is no such layer.
+        """
+        name = str(layer)
+        if name not in self._layers:
+            raise ParameterKeyError(
+                f'unknown layer "{name}"; expected one of {", ".join(self._layers[:12])}'
+            )
+        found = self._configuration.layers.get(name)
         return found is not None and found.frozen
 
     @property
@@ -139,6 +151,18 @@ class NetworkUpdater(_core.Updater):
             f"<{type(self).__name__}: {len(self._slots)} parameters, {size} elements, "
             f"{self.dtype}, iteration {self.iteration}>"
         )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("learning_rate", "momentum"):  # methods, which the name would hide
+            raise AttributeError(
+                f"{name}: expected no assignment, as it is a method; "
+                + (
+                    "call set_learning_rate(value)"
+                    if name == "learning_rate"
+                    else "give the updater's configuration a number or a schedule"
+                )
+            )
+        super().__setattr__(name, value)
 
     # ------------------------------------------------------------------------------------ state
 
@@ -187,6 +211,10 @@ class NetworkUpdater(_core.Updater):
             self.epoch if epoch is None else epoch,
         )
 
+    def _names(self) -> list[str]:
+        """Layer and parameter type of the first slots, for messages."""
+        return [f"({slot.layer!r}, {slot.param!r})" for slot in self._slots[:12]]
+
     def set_learning_rate(
         self, value: float, layer: str | int | None = None, param: str | None = None
     ) -> None:
@@ -217,7 +245,7 @@ class NetworkUpdater(_core.Updater):
         if not chosen:
             raise ParameterKeyError(
                 f"set_learning_rate: no parameter with layer={layer!r}, param={param!r}; expected "
-                f"one of {', '.join(slot.key for slot in self._slots[:12])}"
+                f"layer and param of one of {', '.join(self._names())}"
             )
         rates = list(self._rates())
         changed = False
@@ -230,7 +258,17 @@ class NetworkUpdater(_core.Updater):
                 "set_learning_rate: expected a parameter whose updater has a learning rate; "
                 f"those of layer={layer!r}, param={param!r} have none"
             )
-        self._set_rates(rates)
+        with self._held():
+            self._set_rates(rates)
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """No step of this updater begins meanwhile; RuntimeError where one is under way."""
+        self._acquire()
+        try:
+            yield
+        finally:
+            self._release()
 
     def state_dict(self) -> dict[str, Any]:
         """All that a step may change but the parameters, by name; arrays are copies.
@@ -239,23 +277,8 @@ class NetworkUpdater(_core.Updater):
         (``{key: {name: array}}``), and ``learning_rate`` and ``momentum`` of the slots where they
         are state (policies, momentum schedules, `set_learning_rate`).
         """
-        rates = dict(zip(self._places, self._rates(), strict=True))
-        return {
-            "version": _STATE_DICT_VERSION,
-            "dtype": str(self.dtype),
-            "iteration": self.iteration,
-            "epoch": self.epoch,
-            "skipped_steps": self.skipped_steps,
-            "state": {
-                key: {name: array.copy(order="K") for name, array in arrays.items()}
-                for key in self._places
-                if (arrays := self.state(key))
-            },
-            "learning_rate": {key: rate for key, (rate, _) in rates.items() if rate is not None},
-            "momentum": {
-                key: momentum for key, (_, momentum) in rates.items() if momentum is not None
-            },
-        }
+        with self._held():
+            return make_state_dict(self)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> list[str]:
         """Take over what `state_dict` gave: bit for bit, all of it or nothing.
@@ -271,34 +294,7 @@ class NetworkUpdater(_core.Updater):
             ParameterKeyError: a missing or unknown name, with ``strict``.
             ValueError, TypeError: another version, dtype or shape.
         """
-        version = state_dict.get("version")
-        if version != _STATE_DICT_VERSION:
-            raise ValueError(f"state_dict: expected version {_STATE_DICT_VERSION}, got {version!r}")
-        if state_dict.get("dtype") != str(self.dtype):
-            raise ValueError(
-                f"state_dict: expected dtype {self.dtype}, got {state_dict.get('dtype')}; make "
-                "the updater with parameters of that dtype"
-            )
-        left_out: list[str] = []
-        pairs = self._matching_state(state_dict.get("state", {}), left_out)
-        rates = self._matching_rates(state_dict, left_out)
-        counters = {}
-        for name in ("iteration", "epoch", "skipped_steps"):
-            if name in state_dict:
-                counters[name] = _counter(name, state_dict[name])
-            else:
-                left_out.append(name)
-        if left_out and strict:
-            raise ParameterKeyError(
-                f"state_dict: missing or unknown: {', '.join(left_out)}; expected the state of the "
-                "same parameters and updaters (strict=False leaves these out)"
-            )
-        for target, source in pairs:
-            target[...] = source
-        self._set_rates(rates)
-        for name, count in counters.items():
-            setattr(self, name, count)
-        return left_out
+        return take_state_dict(self, state_dict, strict)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write parameters, state, rates, counters, accumulated gradients and configuration to one
@@ -322,45 +318,6 @@ class NetworkUpdater(_core.Updater):
 
         save_updater(self, path)
 
-    def _matching_state(
-        self, given: Mapping[str, Mapping[str, Any]], left_out: list[str]
-    ) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-        pairs = []
-        for key in self._places:
-            arrays = given.get(key, {})
-            for name, target in self.state(key).items():
-                source = arrays.get(name)
-                if source is None:
-                    left_out.append(f"{key}/{name}")
-                    continue
-                source = np.asarray(source)
-                if source.shape != target.shape or source.dtype != target.dtype:
-                    raise ValueError(
-                        f'state_dict: "{key}/{name}": expected {target.dtype} of shape '
-                        f"{target.shape}, got {source.dtype} of shape {source.shape}"
-                    )
-                pairs.append((target, source))
-        for key, arrays in given.items():
-            known = self.state(key) if key in self._places else {}
-            left_out.extend(f"{key}/{name}" for name in arrays if name not in known)
-        return pairs
-
-    def _matching_rates(
-        self, state_dict: Mapping[str, Any], left_out: list[str]
-    ) -> list[tuple[float | None, float | None]]:
-        learning_rates = state_dict.get("learning_rate", {})
-        momenta = state_dict.get("momentum", {})
-        for name, given in (("learning_rate", learning_rates), ("momentum", momenta)):
-            left_out.extend(f"{key}/{name}" for key in given if key not in self._places)
-        rates: list[tuple[float | None, float | None]] = []
-        for key, (learning_rate, momentum) in zip(self._places, self._initial_rates, strict=True):
-            if learning_rate is not None and key not in learning_rates:
-                left_out.append(f"{key}/learning_rate")
-            if momentum is not None and key not in momenta:
-                left_out.append(f"{key}/momentum")
-            rates.append((learning_rates.get(key, learning_rate), momenta.get(key, momentum)))
-        return rates
-
     # ------------------------------------------------------------------------- copies and equality
 
     def clone(self: _U, params: Arrays | None = None) -> _U:
@@ -374,9 +331,9 @@ class NetworkUpdater(_core.Updater):
             self._named if params is None else params,
             monitor=self._monitor,
         )
-        if twin._slots != self._slots:
+        if twin._slots != self._slots or twin.dtype != self.dtype:
             raise ValueError(
-                "params: expected arrays with the keys, shapes and orders of this updater's"
+                "params: expected arrays with the keys, shapes, orders and dtype of this updater's"
             )
         twin.load_state_dict(self.state_dict())
         accumulated = self.accumulated
@@ -411,12 +368,6 @@ class NetworkUpdater(_core.Updater):
             self.state_dict(),
             None if accumulated is None else {k: a.copy(order="K") for k, a in accumulated.items()},
         )
-
-
-def _counter(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
-        raise ValueError(f"state_dict: {name}: expected an integer >= 0, got {value!r}")
-    return int(value)
 
 
 class _Named(tuple[NamedParameter, ...]):
@@ -525,45 +476,80 @@ def _class_for(
 
 
 def aggregate(updaters: Iterable[_U]) -> _U:
-    """The mean of several updaters' states: how parameter-averaging workers combine.
+    r"""The mean of several updaters' states: how parameter-averaging workers combine.
+
+    Each state array, and each rate or momentum that is state, becomes (1/n)·Σ of the n workers',
+    computed in float64. Parameters are not averaged: do that yourself.
 
     Args:
-        updaters: of equal configuration, layout and iteration.
+        updaters: of equal configuration, layout, dtype, iteration and epoch.
 
     Returns:
-        A clone of the first, on its parameter arrays, whose state (and whose rates, where they are
-        state) is the mean. Average the parameters yourself.
+        A clone of the first, on its parameter arrays, with the mean state. It has the first's count
+        of skipped steps, and no accumulated gradients.
 
     Raises:
-        ValueError: none given, or updaters that differ in configuration, layout or iteration.
+        TypeError: something that is no updater.
+        ValueError: none given, or updaters that differ.
+
+    Example:
+        >>> import numpy as np, flatstep as fs
+        >>> config = fs.MultiLayerConfiguration(updater=fs.Nesterovs(1.0, momentum=0.5))
+        >>> workers = [fs.MultiLayerUpdater(config, {"0_W": np.zeros(1)}) for _ in range(2)]
+        >>> for worker, gradient in zip(workers, (1.0, 3.0)):
+        ...     worker.step({"0_W": np.full(1, gradient)})
+        >>> fs.aggregate(workers).state_view
+        array([-2.])
     """
+    if isinstance(updaters, NetworkUpdater):
+        raise TypeError(
+            f"updaters: expected a sequence of updaters, got one {type(updaters).__name__}"
+        )
     workers = list(updaters)
     if not workers:
         raise ValueError("updaters: expected at least one, got none")
+    for worker in workers:
+        if not isinstance(worker, NetworkUpdater):
+            raise TypeError(
+                "updaters: expected updaters such as MultiLayerUpdater, got "
+                f"{type(worker).__name__}"
+            )
     first = workers[0]
     for other in workers[1:]:
-        if hash(first) != hash(other) or first.dtype != other.dtype:
-            raise ValueError(
-                "updaters: expected equal configurations, layouts and dtypes; these differ"
-            )
+        for what, same in (
+            ("class", type(first) is type(other)),
+            ("configuration", first.configuration == other.configuration),
+            ("layout", first.layout == other.layout),
+            ("dtype", first.dtype == other.dtype),
+        ):
+            if not same:
+                raise ValueError(f"updaters: expected one {what}, got updaters that differ in it")
         if (first.iteration, first.epoch) != (other.iteration, other.epoch):
             raise ValueError(
                 f"updaters: expected equal counters, got iteration {first.iteration} and "
                 f"{other.iteration}, epoch {first.epoch} and {other.epoch}"
             )
     combined = first.clone()
+    combined.discard_accumulated()
     combined.state_view[...] = np.mean(
         [worker.state_view for worker in workers], axis=0, dtype=np.float64
     )
+    rates = [worker._rates() for worker in workers]
     combined._set_rates(
         [
-            (_mean([rate for rate, _ in rates]), _mean([momentum for _, momentum in rates]))
-            for rates in zip(*(worker._rates() for worker in workers), strict=True)
+            (
+                _mean([w.learning_rate(slot.key) for w in workers], [r[i][0] for r in rates]),
+                _mean([w.momentum(slot.key) for w in workers], [r[i][1] for r in rates]),
+            )
+            for i, slot in enumerate(combined.layout)
         ]
     )
     return combined
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+def _mean(rates: Iterable[float | None], set_rates: Iterable[float | None]) -> float | None:
+    """The mean of the workers' rates, where it is state with one of them at least."""
+    if all(rate is None for rate in set_rates):
+        return None
+    known = [rate for rate in rates if rate is not None]
+    return sum(known) / len(known)

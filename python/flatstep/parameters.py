@@ -33,8 +33,24 @@ class KeyStyle(Enum):
     def split(self, key: str) -> tuple[str, str]:
         """Layer and parameter type of a key; raises ParameterKeyError."""
         if self is KeyStyle.LAYER:
-            return "0", key
-        layer, param = _core.parse_key(key, self is KeyStyle.COMPUTATION_GRAPH)
+            layer, param = "0", key
+        else:
+            try:
+                layer, param = _core.parse_key(key, self is KeyStyle.COMPUTATION_GRAPH)
+            except ParameterKeyError as error:
+                # The text of a missing separator is DL4J's own, and says nothing of what to do.
+                if "_" not in key and hasattr(error, "add_note"):  # Python 3.11
+                    error.add_note(
+                        f"Note: flat keys are {self.value}; nested ones may have any names: "
+                        '{"fc1": {"weight": a}}'
+                    )
+                raise
+        if "." in param:  # PyTorch's names, of which "_" would cut off a part at random
+            outer, _, inner = key.rpartition(".")
+            raise ParameterKeyError(
+                f'Invalid key: "{key}": expected a parameter type without ".", got "{param}"; nest '
+                f'names such as PyTorch\'s: {{"{outer}": {{"{inner}": array}}}}'
+            )
         return layer, param
 
 
@@ -101,6 +117,8 @@ def _named_by_layer(items: Any, style: KeyStyle, what: str) -> list[NamedParamet
     named = []
     for layer, params in items:
         layer_name = _name(layer, f"{what}: layer")
+        if params is None and what == "gradients":
+            continue  # absent, as a frozen layer's may be
         for param, array in _layer_items(params):
             key = f"{layer_name}_{param}"
             if style is KeyStyle.MULTI_LAYER:
@@ -126,6 +144,8 @@ def in_slot_order(updater: NetworkUpdater, gradients: Any) -> list[Any]:
             raise ParameterKeyError(
                 f'gradients: unknown key "{named.key}"; expected {_list(places)}'
             )
+        if named.key in given:
+            raise ParameterKeyError(f'gradients: the key "{named.key}" occurs twice')
         found[place] = named.array
         given.add(named.key)
     missing = [
@@ -185,8 +205,9 @@ def flatten(params: Arrays) -> tuple[NDArray[Any], Any]:
             Fortran-ordered array keeps its order.
 
     Returns:
-        ``(flat, views)``: a new one-dimensional array with all values, and the same structure as
-        ``params`` whose arrays are views of it. ``params`` is left alone.
+        ``(flat, views)``: a new one-dimensional array with all values, and the structure of
+        ``params``, in dicts and lists, whose arrays are views of it. ``params`` is left alone. An
+        array that occurs twice becomes two.
 
     Raises:
         TypeError: arrays of more than one dtype, or something that is no array.
@@ -202,12 +223,12 @@ def flatten(params: Arrays) -> tuple[NDArray[Any], Any]:
     arrays = list(_leaves(params, "params"))
     if not arrays:
         raise ValueError("params: expected at least one array, got none")
-    for array in arrays:
-        if array.dtype not in (np.float32, np.float64) or array.dtype != arrays[0].dtype:
-            raise TypeError(
-                f"params: expected arrays of one dtype, float32 or float64, got {arrays[0].dtype} "
-                f"and {array.dtype}; convert with .astype(np.float32)"
-            )
+    dtypes = list(dict.fromkeys(str(array.dtype) for array in arrays))
+    if len(dtypes) > 1 or arrays[0].dtype not in (np.float32, np.float64):
+        raise TypeError(
+            f"params: expected arrays of one dtype, float32 or float64, got {' and '.join(dtypes)};"
+            " convert with .astype(np.float32)"
+        )
     dtype = arrays[0].dtype
     size = sum(array.size for array in arrays)
     memory = np.zeros(size * dtype.itemsize + _ALIGNMENT, np.uint8)

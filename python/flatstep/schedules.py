@@ -364,6 +364,10 @@ class RampSchedule(Schedule):
 def number_or_schedule(where: str, argument: str, value: Any) -> float | Schedule:
     """`value` as a float, or the schedule that it is."""
     if isinstance(value, Schedule):
+        if type(value).value_at is not Schedule.value_at:
+            raise wrong_type(  # the steps would not see its value_at
+                where, argument, "a number or a schedule of flatstep's own formulas", value
+            )
         return value
     if is_number(value):
         return float(value)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from . import _core
 from .listeners import Listener
 from .parameters import Arrays, in_slot_order
 
@@ -77,6 +78,16 @@ class StochasticGradientDescent:
         *,
         batch_size: int = 1,
     ) -> None:
+        if not isinstance(updater, _core.Updater):
+            raise TypeError(
+                "updater: expected an updater such as MultiLayerUpdater, got "
+                f"{type(updater).__name__}"
+            )
+        if not callable(gradient_and_score):
+            raise TypeError(
+                "gradient_and_score: expected a function that returns (score, gradients), got "
+                f"{type(gradient_and_score).__name__}"
+            )
         self.updater = updater
         self.gradient_and_score = gradient_and_score
         self.batch_size = batch_size
@@ -92,8 +103,17 @@ class StochasticGradientDescent:
 
     @listeners.setter
     def listeners(self, listeners: Iterable[Listener]) -> None:
+        if not isinstance(listeners, Iterable):
+            raise TypeError(
+                f"listeners: expected a sequence of listeners, got {type(listeners).__name__}"
+            )
         listeners = tuple(listeners)
         for listener in listeners:
+            if isinstance(listener, type):
+                raise TypeError(
+                    f"listeners: expected listeners, got the class {listener.__name__}; make one "
+                    f"with {listener.__name__}(…)"
+                )
             if not hasattr(listener, "on_gradient_calculation") and not hasattr(
                 listener, "iteration_done"
             ):
@@ -137,8 +157,10 @@ class StochasticGradientDescent:
             self.updater.step(gradients, batch_size=self.batch_size)
         else:
             _require_gradients(gradients)
+            skipped = self.updater.skipped_steps
             self.update_gradient_according_to_params(gradients)
-            self._subtract(gradients)
+            if self.updater.skipped_steps == skipped:
+                self._subtract(gradients)
         for iteration_done in self._after_step:
             iteration_done(self, iteration)
         return score
@@ -150,6 +172,7 @@ class StochasticGradientDescent:
         state and advances the iteration), for programs that apply the updates on their own, and the
         method to override for those that change the updates before they are applied.
         """
+        self._last_step = None
         self.updater.update(gradients, batch_size=self.batch_size)
 
     def _is_fused(self) -> bool:
@@ -159,8 +182,6 @@ class StochasticGradientDescent:
 
     def _subtract(self, updates: Any) -> None:
         """Subtract the updates from the parameters: the second half of a step by itself."""
-        if self.last_step.skipped:
-            return
         parameters = self.updater.parameters
         for slot, update in zip(
             self.updater.layout, in_slot_order(self.updater, updates), strict=True

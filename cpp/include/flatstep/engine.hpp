@@ -17,9 +17,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <limits>
-#include <numeric>
 #include <optional>
 #include <vector>
 
@@ -36,7 +34,7 @@ enum class StepStatus {
   skipped,    ///< on_nonfinite "skip": nothing changed but the count of skipped steps
   nonfinite,  ///< on_nonfinite "raise": nothing changed
   abandoned,  ///< a callback updater failed: nothing changed
-  invalid,    ///< a gradient is missing, or the batch size is not positive: nothing changed
+  invalid,    ///< a gradient is missing, or a count is out of range: nothing changed
 };
 
 struct StepReport {
@@ -73,16 +71,19 @@ class Engine {
   Engine(const Layout& layout, const Plan& plan, std::span<T* const> parameters,
          const State<T>& state, bool monitor)
       : monitor_(monitor) {
-    active_target();  // throws here, where it may, for an unknown FLATSTEP_ISA
+    // These throw here, where it may be, for a bad FLATSTEP_ISA or FLATSTEP_NUM_THREADS.
+    active_target();
+    ThreadPool::instance();
     const std::size_t slots = layout.slots.size();
     make_segments(layout, plan, parameters, state);
     sums_.resize(plan.chunks.size());
     finite_.resize(plan.chunks.size());
     if (monitor) monitored_.resize(plan.chunks.size());
     slot_sums_.resize(slots);
-    group_norms_.resize(plan.groups.size());
-    group_factors_.resize(plan.groups.size());
+    group_norms_.resize(plan.groups.size(), {no_value, 0});
+    group_factors_.resize(plan.groups.size(), {no_value, 0});
     values_.resize(plan.rate_groups.size());
+    for (auto& values : values_) values.fill(no_value);
     scalars_.resize(plan.rate_groups.size());
     pending_.resize(plan.rate_groups.size());
     make_constants(plan);
@@ -115,7 +116,9 @@ class Engine {
     const std::int64_t iteration = options.iteration.value_or(state.counters.iteration);
     const std::int64_t epoch = options.epoch.value_or(state.counters.epoch);
     StepReport report{StepStatus::done, iteration, epoch};
-    if (options.batch_size < 1 || iteration < 0 || epoch < 0 || !take_memory()) {
+    constexpr std::int64_t last = std::numeric_limits<std::int64_t>::max();
+    if (options.batch_size < 1 || iteration < 0 || iteration == last || epoch < 0 ||
+        !take_memory()) {
       report.status = StepStatus::invalid;
       return report;
     }
@@ -169,7 +172,7 @@ class Engine {
     if (role >= 0 && rates.follows_policy) {
       report.learning_rate = values_[plan.runs[s.run].rate_group][static_cast<std::size_t>(role)];
     }
-    if (s.group != none) {
+    if (s.group != none && !std::isnan(group_factors_[s.group].value)) {
       report.gradient_norm =
           slot_sums_[slot].root().get() * (s.divides_before ? inverse_batch_ : 1.0);
       report.factor = group_factors_[s.group].get();
@@ -300,8 +303,7 @@ class Engine {
     const bool before = plan.semantics == Semantics::dl4j_1_0;
     for (const Run& run : plan.runs) {
       PassConstants<T> constants{};
-      constants.clamp = static_cast<T>(
-          std::min(run.clamp, static_cast<double>(std::numeric_limits<T>::infinity())));
+      constants.clamp = static_cast<T>(run.clamp);
       constants.l2_before = static_cast<T>(before ? run.l2 : 0.0);
       constants.l1_before = static_cast<T>(before ? run.l1 : 0.0);
       constants.l2_after = static_cast<T>(before ? run.weight_decay : run.l2);
@@ -441,7 +443,11 @@ class Engine {
           role < 0 ? no_value : values[static_cast<std::size_t>(role)],
           iteration,
           epoch};
-      if (!callback_of(*run.callback)(arguments)) return false;
+      try {
+        if (!callback_of(*run.callback)(arguments)) return false;
+      } catch (...) {
+        return false;
+      }
       // The pass takes up here: what comes before the updater is done.
       batch_of_factors_ = no_value;
       given.gradient = gradient;

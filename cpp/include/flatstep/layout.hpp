@@ -84,14 +84,6 @@ struct Layout {
   std::size_t size = 0;
   std::size_t state_size = 0;
 
-  /// The place of a key; throws InvalidKey.
-  std::size_t find(std::string_view key) const {
-    for (std::size_t i = 0; i < slots.size(); ++i) {
-      if (slots[i].name.key == key) return i;
-    }
-    throw InvalidKey("unknown key \"" + std::string(key) + "\"; expected one of " + keys());
-  }
-
   /// All keys, for messages.
   std::string keys() const {
     constexpr std::size_t most = 12;

@@ -64,7 +64,8 @@ template <class T>
 class Updater {
  public:
   /// @param slots in the order of the flat view; the slots of one layer are neighbours
-  /// @param state_memory where the state view lies; state_size(...) elements, or empty to own it
+  /// @param state_memory where the state view lies: for each slot its size times its updater's
+  ///   number of state arrays; empty to own it
   /// @throws std::invalid_argument, InvalidKey
   Updater(const NetworkConfiguration& configuration, std::vector<NamedSlot<T>> slots,
           bool monitor = false, std::span<T> state_memory = {})
@@ -75,10 +76,7 @@ class Updater {
     check_memory(slots);
     settings_ = resolve(configuration, names);
     for (const SlotSettings& slot : settings_.slots) {
-      if (slot.updater.kind->state_names.size() > max_callback_state_arrays) {
-        throw std::invalid_argument(std::string(slot.updater.kind->name) + ": expected at most " +
-                                    std::to_string(max_callback_state_arrays) + " state arrays");
-      }
+      check_updater(*slot.updater.kind);
     }
     std::vector<LayoutSlot> layout_slots;
     for (NamedSlot<T>& slot : slots) {
@@ -112,13 +110,13 @@ class Updater {
   /// frozen slot's may be nullptr.
   StepReport step(std::span<const T* const> gradients, const StepOptions& options = {}) noexcept {
     if (gradients.size() != layout_.slots.size()) return invalid();
-    return engine_->step(layout_, plan_, {gradients, {}}, state_, options);
+    return run({gradients, {}}, options);
   }
 
   /// The gradients become the updates, in place; the parameters are left as they are.
   StepReport update(std::span<T* const> gradients, const StepOptions& options = {}) noexcept {
     if (gradients.size() != layout_.slots.size()) return invalid();
-    return engine_->step(layout_, plan_, {gradients, gradients}, state_, options);
+    return run({gradients, gradients}, options);
   }
 
   StepReport step(std::initializer_list<std::span<const T>> gradients,
@@ -162,6 +160,7 @@ class Updater {
       throw std::invalid_argument("rates: expected " + std::to_string(layout_.slots.size()) +
                                   ", one per slot, got " + std::to_string(rates.size()));
     }
+    keep_reports();  // a new engine has seen nothing
     state_.rates = std::move(rates);
     replan();
   }
@@ -189,10 +188,33 @@ class Updater {
   }
 
   /// What the last step saw of a slot, and the norm of its whole normalisation group.
-  SlotReport report(std::size_t slot) const { return engine_->report(plan_, slot); }
-  double group_norm(std::size_t slot) const { return engine_->group_norm(plan_, slot); }
+  SlotReport report(std::size_t slot) const {
+    return keeps_ ? kept_reports_.at(slot) : engine_->report(plan_, slot);
+  }
+  double group_norm(std::size_t slot) const {
+    return keeps_ ? kept_norms_.at(slot) : engine_->group_norm(plan_, slot);
+  }
 
  private:
+  StepReport run(const StepMemory<T>& memory, const StepOptions& options) noexcept {
+    // A callback may fail after the engine has taken its norms.
+    if (!plan_.callback_slots.empty()) keep_reports();
+    const StepReport report = engine_->step(layout_, plan_, memory, state_, options);
+    if (report.status != StepStatus::abandoned && report.status != StepStatus::invalid) {
+      keeps_ = false;
+    }
+    return report;
+  }
+
+  void keep_reports() noexcept {
+    if (keeps_) return;
+    for (std::size_t i = 0; i < kept_reports_.size(); ++i) {
+      kept_reports_[i] = engine_->report(plan_, i);
+      kept_norms_[i] = engine_->group_norm(plan_, i);
+    }
+    keeps_ = true;
+  }
+
   static constexpr StepReport invalid() { return {StepStatus::invalid, 0, 0}; }
 
   bool fits(std::initializer_list<std::span<const T>> gradients) const {
@@ -202,11 +224,38 @@ class Updater {
                       });
   }
 
+  /// That an updater of the user's own fits the engine's arrays and computes in T.
+  static void check_updater(const UpdaterInfo& info) {
+    const auto at_most = [&](std::size_t count, std::size_t most, const char* what) {
+      if (count <= most) return;
+      throw std::invalid_argument(std::string(info.name) + ": expected at most " +
+                                  std::to_string(most) + " " + what + ", got " +
+                                  std::to_string(count));
+    };
+    at_most(info.state_names.size(), max_callback_state_arrays, "state arrays");
+    at_most(info.hyper_parameters.size(), max_hyper_parameters, "hyper-parameters");
+    constexpr bool single = sizeof(T) == sizeof(float);
+    const bool computes = single ? info.float_callback || info.float_kernels != nullptr
+                                 : info.double_callback || info.double_kernels != nullptr;
+    if (info.index < 0 && !computes) {
+      throw std::invalid_argument(std::string(info.name) + ": expected a callback for " +
+                                  (single ? "float" : "double") + ", the type of the parameters");
+    }
+  }
+
   static void check_memory(const std::vector<NamedSlot<T>>& slots) {
     std::vector<std::pair<std::span<T>, const std::string*>> ranges;
     for (const NamedSlot<T>& slot : slots) {
       std::size_t size = slot.shape.empty() ? slot.parameters.size() : 1;
-      for (const std::size_t extent : slot.shape) size *= extent;
+      bool fits = true;
+      for (const std::size_t extent : slot.shape) {
+        fits = fits && (extent == 0 || size <= std::numeric_limits<std::size_t>::max() / extent);
+        size *= extent;
+      }
+      if (!fits) {
+        throw std::invalid_argument("\"" + slot.name.key +
+                                    "\": expected a shape of fewer elements");
+      }
       if (size != slot.parameters.size()) {
         throw std::invalid_argument("\"" + slot.name.key + "\": expected " + std::to_string(size) +
                                     " elements, as its shape says, got " +
@@ -233,6 +282,8 @@ class Updater {
     plan_ = make_plan(layout_, settings_, state_.rates, cached_bytes() / sizeof(T));
     engine_.emplace(layout_, plan_, std::span<T* const>(parameters_), state_, monitor_);
     gradients_.assign(layout_.slots.size(), nullptr);
+    kept_reports_.resize(layout_.slots.size());
+    kept_norms_.resize(layout_.slots.size(), no_value);
   }
 
   bool monitor_;
@@ -240,6 +291,9 @@ class Updater {
   Layout layout_;
   Plan plan_;
   std::vector<T*> parameters_;
+  bool keeps_ = false;  ///< the last step's reports, which the engine no longer has
+  std::vector<SlotReport> kept_reports_;
+  std::vector<double> kept_norms_;
   AlignedBuffer<T> owned_state_{0};
   State<T> state_;
   std::optional<Engine<T>> engine_;

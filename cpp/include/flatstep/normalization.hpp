@@ -39,16 +39,18 @@ class SumOfSquares {
     middle_ += square * other.middle_;
     small_ += square * other.small_;
   }
-  bool is_finite() const { return std::isfinite(large_ + middle_ + small_); }
 
+  /// At the scale of the largest part. Of two neighbouring parts each may be the larger one, where
+  /// their chunks are near the border; what lies two scales below never shows.
   Scaled root() const {
-    // A part at a smaller scale is below the rounding error of the larger one.
-    if (large_ != 0) return {std::sqrt(large_), norm_exponent};
-    if (middle_ != 0) return {std::sqrt(middle_), 0};
+    if (large_ != 0) return {std::sqrt(large_ + std::ldexp(middle_, down)), norm_exponent};
+    if (middle_ != 0) return {std::sqrt(middle_ + std::ldexp(small_, down)), 0};
     return {std::sqrt(small_), -norm_exponent};
   }
 
  private:
+  static constexpr int down = -2 * norm_exponent;
+
   double large_ = 0;
   double middle_ = 0;
   double small_ = 0;

@@ -297,7 +297,7 @@ class Schedule {
     double at(std::int64_t iteration, std::int64_t epoch) const {
       const double value = base->at(iteration, epoch);
       if (iteration >= num_iter - 1) return value;
-      return value * (static_cast<double>(iteration + 1) / static_cast<double>(num_iter));
+      return value * ((static_cast<double>(iteration) + 1) / static_cast<double>(num_iter));
     }
     std::vector<double> given_values() const { return base->given_values(); }
     friend bool operator==(const Ramp& a, const Ramp& b) {

@@ -23,6 +23,7 @@
 #include <memory>
 #include <new>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -308,15 +309,24 @@ class Crew {
 
 }  // namespace detail
 
-// The threads that a process is meant to use: FLATSTEP_NUM_THREADS where it is a positive number,
+// More threads than this are a mistake.
+inline constexpr unsigned max_num_threads = 1024;
+
+// The threads that a process is meant to use: FLATSTEP_NUM_THREADS where it is set and not empty,
 // else the processors that affinity allows, or fewer where the container's quota of processor time
-// (control groups, version 1 or 2) is for fewer whole ones. At least one.
+// (control groups, version 1 or 2) is for fewer whole ones. At least one. Throws
+// std::invalid_argument where FLATSTEP_NUM_THREADS is no integer from 1 to max_num_threads.
 inline unsigned default_num_threads() {
-  if (const char* text = std::getenv("FLATSTEP_NUM_THREADS")) {
-    const std::string_view digits(text);
+  const char* const text = std::getenv("FLATSTEP_NUM_THREADS");
+  if (const std::string_view digits(text != nullptr ? text : ""); !digits.empty()) {
     unsigned number = 0;
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-    if (error == std::errc() && end == digits.data() + digits.size() && number > 0) return number;
+    if (error == std::errc() && end == digits.data() + digits.size() && number > 0 &&
+        number <= max_num_threads) {
+      return number;
+    }
+    throw std::invalid_argument("FLATSTEP_NUM_THREADS: expected an integer from 1 to " +
+                                std::to_string(max_num_threads) + ", got \"" + text + '"');
   }
   unsigned processors = std::thread::hardware_concurrency();
 #if defined(__linux__)
@@ -330,7 +340,8 @@ inline unsigned default_num_threads() {
 
 class ThreadPool {
  public:
-  // The pool of the process, or of each shared library that hides its symbols.
+  // The pool of the process, or of each shared library that hides its symbols. Throws
+  // std::invalid_argument for a bad FLATSTEP_NUM_THREADS, until there is a pool.
   static ThreadPool& instance() {
     // Never destroyed: there are objects that step in their destructors, at the very end.
     alignas(ThreadPool) static std::byte memory[sizeof(ThreadPool)];

@@ -2,9 +2,15 @@
 // ones linked in (CMake's flatstep_add_kernels), the best that this machine has.
 //
 // Everything that depends on the choice lies in an inline namespace named by it
-// (FLATSTEP_DISPATCH), so that units compiled for different instruction sets can be linked into one
-// program.
+// (FLATSTEP_DISPATCH), so that units compiled for different instruction sets do not share kernels,
+// engines or updaters. They do share what depends on none, schedules and the standard library: the
+// linker keeps the copy of one unit, with that unit's instructions. A program that is to run on
+// machines with less than its units are compiled for must take the runtime-chosen kernels.
 #pragma once
+
+#if defined(__FAST_MATH__)
+#error "flatstep: -ffast-math takes NaN and infinity out of the comparisons that look for them"
+#endif
 
 #include <flatstep/kernels/kernel_table.hpp>
 

@@ -7,11 +7,16 @@
 //     static constexpr std::string_view name = "Sgd";
 //     static constexpr HyperParameter hyper_parameters[] = {learning_rate(1e-3)};
 //     static constexpr StateNames<0> state_names{};
-//     struct Values { double learning_rate; };                     // in the order of the table
-//     above template <class X> struct Constants { X learning_rate; };    // what the formula needs,
-//     once a step static Constants<double> constants(const Values& h, const StepContext& step);
-//     template <class V> static V apply(V g, V* state, const Constants<V>& c);   // returns the
-//     update
+//     struct Values {  // in the order of hyper_parameters
+//       double learning_rate;
+//     };
+//     template <class X>
+//     struct Constants {  // what the formula needs
+//       X learning_rate;
+//     };
+//     static Constants<double> constants(const Values& h, const StepContext& step);  // once a step
+//     template <class V>
+//     static V apply(V g, V* state, const Constants<V>& c);  // returns the update
 //   };
 //
 // `apply` is compiled once per instruction set, so it uses nothing but the operations of the vector
