@@ -181,3 +181,30 @@ def test_a_report_is_a_snapshot() -> None:
     assert first.layers["0"].gradient_norm == 5.0
     assert updater.last_step.layers["0"].gradient_norm == 10.0
     assert updater.last_step.iteration == 1
+
+
+def test_update_ratio_of_a_parameter_that_is_zero() -> None:
+    updater = fs.MultiLayerUpdater(
+        fs.MultiLayerConfiguration(updater=fs.Sgd(1.0)),
+        {"0_W": np.zeros(2), "1_W": np.zeros(2)},
+        monitor=True,
+    )
+    updater.step({"0_W": np.ones(2), "1_W": np.zeros(2)})
+    assert updater.last_step is not None
+    assert updater.last_step.layers["0"].update_ratio == np.inf
+    assert updater.last_step.layers["1"].update_ratio == 0.0
+
+
+def test_a_layers_rate_is_that_of_its_first_parameter_with_one() -> None:
+    updater = fs.MultiLayerUpdater(
+        fs.MultiLayerConfiguration(
+            updater=fs.Sgd(0.5),
+            bias_updater=fs.Sgd(0.25),
+            layers={"1": fs.LayerConfiguration(params={"W": fs.ParamConfiguration(fs.NoOp())})},
+        ),
+        {"0_W": np.zeros(2), "0_b": np.zeros(2), "1_W": np.zeros(2), "1_b": np.zeros(2)},
+    )
+    updater.step({key: np.ones(2) for key in updater.parameters})
+    assert updater.last_step is not None
+    rates = {name: layer.learning_rate for name, layer in updater.last_step.layers.items()}
+    assert rates == {"0": 0.5, "1": 0.25}

@@ -6,7 +6,6 @@ releases everywhere else.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -46,6 +45,7 @@ def test_the_recorded_runs_show_that_0_8_0_gives_nan() -> None:
     """The slip is real, and it is the only NaN in an update of any recorded run."""
     cases = {case.name: case for case in load_cases()}
     with_nan = {name for name, case in cases.items() if np.isnan(case.array("update")).any()}
+    assert with_nan
     assert all(cases[name].raw["semantics"] == "dl4j-0.8" for name in with_nan)
     for name in with_nan:
         strategies = {
@@ -139,11 +139,9 @@ def test_ramp_schedule_is_saved_with_its_fields() -> None:
     """1.0.0-M2.1 writes a RampSchedule without base and length, so it cannot be read again."""
     schedule = fs.RampSchedule(fs.StepSchedule(0.5, decay_rate=0.5, step=8), num_iter=4)
     assert [schedule.value_at(i) for i in (0, 1, 2, 3, 8)] == [0.125, 0.25, 0.375, 0.5, 0.25]
-    again = eval(repr(schedule), {**vars(fs)})
-    assert again == schedule
-    assert json.loads(json.dumps([again.value_at(i) for i in range(10)])) == [
-        schedule.value_at(i) for i in range(10)
-    ]
+    saved = fs.MultiLayerConfiguration(updater=fs.Sgd(schedule)).to_json()
+    again = fs.MultiLayerConfiguration.from_json(saved).updater.learning_rate  # type: ignore[union-attr]
+    assert [again.value_at(i) for i in (0, 1, 2, 3, 8)] == [0.125, 0.25, 0.375, 0.5, 0.25]
 
 
 def test_ada_belief_can_be_created_and_works() -> None:

@@ -778,3 +778,60 @@ def test_repr_says_what_it_is() -> None:
 def test_configuration_is_the_one_given() -> None:
     config = fs.MultiLayerConfiguration(updater=fs.Adam(0.1))
     assert fs.MultiLayerUpdater(config, {"0_W": np.ones(2)}).configuration is config
+
+
+# ------------------------------------------------------------------------ what copies take along
+
+
+def test_clone_takes_monitor_and_accumulated_gradients_along() -> None:
+    updater = fs.MultiLayerUpdater(
+        fs.MultiLayerConfiguration(updater=fs.Sgd(1.0)), {"0_W": np.zeros(2)}, monitor=True
+    )
+    updater.accumulate({"0_W": np.array([3.0, 4.0])})
+    params = {"0_W": np.array([0.0, 10.0])}
+    twin = updater.clone(params)
+    assert twin.monitor
+    twin.step()
+    np.testing.assert_array_equal(params["0_W"], [-3.0, 6.0])
+    assert twin.last_step is not None
+    assert twin.last_step.layers["0"].update_ratio == 0.5
+    assert updater.accumulated is not None
+    np.testing.assert_array_equal(updater.parameters["0_W"], 0.0)
+
+
+def test_skipped_steps_are_part_of_equality() -> None:
+    one, other = adam(), adam()
+    assert one == other
+    other.skipped_steps = 1
+    assert one != other
+
+
+def test_updaters_of_other_classes_are_others() -> None:
+    config = fs.MultiLayerConfiguration()
+    one = fs.MultiLayerUpdater(config, {"0_W": np.ones(2)})
+    other = fs.ComputationGraphUpdater(config, {"0_W": np.ones(2)})
+    assert one != other
+    assert hash(one) != hash(other)
+
+
+def test_momentum() -> None:
+    """A schedule's at an iteration and an epoch; none where the updater has none."""
+    config = fs.MultiLayerConfiguration(
+        updater=fs.Nesterovs(0.1, momentum=fs.MapSchedule({0: 0.5, 2: 0.75}, "EPOCH")),
+        layers={
+            "1": fs.LayerConfiguration(updater=fs.Nesterovs(0.1, fs.MapSchedule({0: 0.5, 3: 0.9}))),
+            "2": fs.LayerConfiguration(updater=fs.Adam()),
+        },
+    )
+    updater = fs.MultiLayerUpdater(config, {f"{i}_W": np.ones(2) for i in range(3)})
+    assert [updater.momentum("0_W", epoch=epoch) for epoch in (0, 1, 2)] == [0.5, 0.5, 0.75]
+    assert [updater.momentum("1_W", iteration=i) for i in (2, 3)] == [0.5, 0.9]
+    updater.epoch, updater.iteration = 2, 3
+    assert (updater.momentum("0_W"), updater.momentum("1_W")) == (0.75, 0.9)
+    assert updater.momentum("2_W") is None
+    for method in (updater.momentum, updater.learning_rate):
+        for bad in ({"iteration": -1}, {"epoch": -1}, {"iteration": 2**70}):
+            with pytest.raises(ValueError, match="expected an integer"):
+                method("0_W", **bad)
+        with pytest.raises(TypeError, match="expected an integer"):
+            method("0_W", iteration=1.5)  # type: ignore[arg-type]

@@ -624,8 +624,9 @@ Apply one step: ``params -= update``, in one fused pass.
 
 Args:
     gradients: in any form that the parameters may have (a dict by key in any order, a nested mapping, a
-        sequence), each of its parameter's dtype, shape and memory order. A frozen layer's may be missing.
-        None: the accumulated gradients, else the bound ones.
+        sequence, one flat array), each of its parameter's dtype, shape and memory order. A frozen
+        layer's may be missing. None: the accumulated gradients, else the bound ones. Gradients that are
+        given leave accumulated ones for a later step.
     iteration: default ``updater.iteration``, which is one more afterwards.
     epoch: default ``updater.epoch``, which keeps what is given.
     batch_size: what to divide by where ``mini_batch`` is set. Give it when the gradients are sums over
@@ -717,7 +718,9 @@ bound to a new array (``grad = new``) leaves the old one here.)doc")
           "accumulate",
           [](const Self& self, py::handle gradients) { self->accumulate(self.object, gradients); },
           py::arg("gradients"),
-          R"doc(Add the gradients to a buffer that the next ``step()`` without arguments uses and clears.)doc")
+          R"doc(Add the gradients to a buffer that the next ``step()`` without arguments uses and clears.
+
+A step that ``on_nonfinite="raise"`` refuses keeps the buffer: see ``discard_accumulated``.)doc")
       .def(
           "discard_accumulated", [](const Self& self) { self->discard_accumulated(); },
           "Forget what ``accumulate`` has added up.")

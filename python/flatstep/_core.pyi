@@ -96,6 +96,8 @@ class Updater:
     def accumulate(self, gradients: typing.Any) -> None:
         """
         Add the gradients to a buffer that the next ``step()`` without arguments uses and clears.
+
+        A step that ``on_nonfinite="raise"`` refuses keeps the buffer: see ``discard_accumulated``.
         """
     def bind_gradients(self, gradients: typing.Any) -> None:
         """
@@ -121,8 +123,9 @@ class Updater:
 
         Args:
             gradients: in any form that the parameters may have (a dict by key in any order, a nested mapping, a
-                sequence), each of its parameter's dtype, shape and memory order. A frozen layer's may be missing.
-                None: the accumulated gradients, else the bound ones.
+                sequence, one flat array), each of its parameter's dtype, shape and memory order. A frozen
+                layer's may be missing. None: the accumulated gradients, else the bound ones. Gradients that are
+                given leave accumulated ones for a later step.
             iteration: default ``updater.iteration``, which is one more afterwards.
             epoch: default ``updater.epoch``, which keeps what is given.
             batch_size: what to divide by where ``mini_batch`` is set. Give it when the gradients are sums over

@@ -88,11 +88,15 @@ def plot_history(
         if len(history.layers) > 1 and not many:
             _draw_legend(score, history)
         first, last = int(history.iteration[0]), int(history.iteration[-1])
-        score.set_xlim(first, max(last, first + 1))
+        margin = 0.5 if first == last else 0.0
+        score.set_xlim(first - margin, last + margin)
+        if first == last:
+            score.set_xticks([first])
         score.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         rates.set_xlabel("iteration")
         ratios.set_xlabel("iteration")
-        headline = f"{len(history):,} steps, gradient normalisation {history.strategy}"
+        steps = "1 step" if len(history) == 1 else f"{len(history):,} steps"
+        headline = f"{steps}, gradient normalisation {history.strategy}"
         figure.suptitle(title or headline, x=0.01, ha="left", fontsize=14, fontweight="bold")
         return finish(figure, path)
 
@@ -154,7 +158,8 @@ def _draw_clipped(axes: Axes, history: History) -> None:
     for name, share in shares.items():
         places = [history.iteration[steps].mean() for steps in bins]
         means = [100 * _mean(share[steps]) for steps in bins]
-        axes.plot(places, means, color=_color(history, name))
+        marker = "o" if len(places) == 1 else None
+        axes.plot(places, means, color=_color(history, name), marker=marker)
     axes.set_ylim(-3, 103)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0f} %")
     width = max(steps.stop - steps.start for steps in bins)
@@ -183,7 +188,10 @@ def _draw_rates(axes: Axes, history: History) -> None:
             if len(names) <= 4
             else f"{names[0]}, {names[1]} and {len(names) - 2} more"
         )
-        axes.plot(history.iteration, rates[names[0]], color=color, label=label)
+        marker = "o" if len(history) == 1 else None
+        rate = rates[names[0]]
+        known = np.isfinite(rate)  # a skipped step has none, but no gap either
+        axes.plot(history.iteration[known], rate[known], color=color, label=label, marker=marker)
     if len(alike) > 1 and any(len(names) > 1 for names in alike.values()):
         axes.legend(loc="best")
     elif len(alike) == 1 and len(history.layers) > 1:
@@ -273,7 +281,8 @@ def _draw_heat_map(
     axes.grid(False)
     axes.invert_yaxis()
     stride = -(-len(rows) // 25)
-    axes.set_yticks(np.arange(0, len(rows), stride) + 0.5, list(rows)[::stride])
+    names = [name if len(name) <= 16 else f"{name[:6]}…{name[-9:]}" for name in rows]
+    axes.set_yticks(np.arange(0, len(rows), stride) + 0.5, names[::stride])
     axes.set_ylabel("layer")
     bar = axes.figure.colorbar(image, ax=axes, pad=0.01, aspect=30)
     bar.outline.set_visible(False)

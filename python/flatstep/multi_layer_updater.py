@@ -427,7 +427,8 @@ class ComputationGraphUpdater(NetworkUpdater):
     """The updater of a graph: layers have names, and the mapping's order is the topological one.
 
     Arguments as of `MultiLayerUpdater`; flat keys split at the last ``_``, and nested mappings
-    ``{"fc1": {"kernel": a, "bias": b}}`` may have any names.
+    ``{"fc1": {"kernel": a, "bias": b}}`` may have any names; only ``vb`` means DL4J's visible bias,
+    which no updater sees outside of pretraining.
 
     Example:
         >>> import numpy as np, flatstep as fs
