@@ -5,6 +5,7 @@
     python bench/compare.py --quick                  small sizes, seconds: shows that it works
     python bench/compare.py --json run.json --plot docs/roofline.png
     python bench/compare.py --load run.json          the tables of an earlier run
+    python bench/compare.py --load run.json --page docs/performance.md    and into a page
 
 It needs flatstep, NumPy, and for the limits CMake, pybind11 and a C++ compiler. PyTorch, DeepSpeed
 and, for pictures, matplotlib take part where they are installed; who is absent is said.
@@ -21,6 +22,7 @@ import numpy as np
 from comparison import contenders, report
 from comparison.cases import STRATEGIES, TINY, Case, groups, standard_cases
 from comparison.contenders.base import Source
+from comparison.markdown import rewrite
 from comparison.plot import draw
 from comparison.results import Result, Run, cores, load_run, machine
 from comparison.timing import QUICK, Contender, Effort, Timing, measure, measure_between
@@ -59,6 +61,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the roofline picture")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="rewrite a page's tables")
     parser.add_argument("--load", type=Path, metavar="FILE", help="read results, measure nothing")
     chosen = parser.parse_args(argv)
     if chosen.list:
@@ -167,6 +170,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         run = measure_all(chosen)
     print(f"\n{report.goal_table(run)}")
+    if chosen.page:
+        rewrite(run, chosen.page)
+        print(f"\n{chosen.page}")
     if chosen.plot:
         draw(run, chosen.plot)
         print(f"\n{chosen.plot}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -102,3 +103,23 @@ def test_an_unknown_case_is_refused() -> None:
     )
     assert done.returncode != 0
     assert "--cases: no huge; there are tiny, mlp" in done.stderr
+
+
+def test_a_page_is_rewritten_where_it_has_marks(quick_run: tuple[str, Path]) -> None:
+    """Every table that docs/performance.md asks for, in place of what was there."""
+    _, folder = quick_run
+    page = folder / "page.md"
+    source = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    marks = re.findall(r"<!-- table: .* -->", source)
+    page.write_text("# Page\n\n" + "".join(f"{m}\n\n| old |\n| --- |\n\nText.\n\n" for m in marks))
+    compare("--load", folder / "run.json", "--page", page)
+    written = page.read_text(encoding="utf-8")
+    assert "old" not in written
+    assert re.findall(r"<!-- table: .* -->", written) == marks
+    assert written.count("\nText.\n") == len(marks)
+    for part in written.split("<!-- table: ")[1:]:
+        table = [line for line in part.splitlines() if line.startswith("|")]
+        assert len(table) > 2, part
+        assert len({line.count("|") for line in table}) == 1, part
+    assert "| tiny | 226 in 4 |" in written
+    assert "| AdaBelief |" in written

@@ -641,6 +641,45 @@ def test_state_that_a_custom_updater_does_not_declare() -> None:
         )
 
 
+@pytest.mark.parametrize("wrong", [None, 3, ["avx2"]])
+def test_set_isa(wrong: Any) -> None:
+    name = type(wrong).__name__
+    refused(
+        lambda: fs.set_isa(wrong), TypeError, f'name: expected a str, such as "avx2", got {name}'
+    )
+
+
+def test_numbers_beyond_float64() -> None:
+    for call in (lambda: fs.Adam(10**400), lambda: make().set_learning_rate(10**400)):
+        with pytest.raises(ValueError, match="below 1e308, got an integer of 1329 bits"):
+            call()
+    with pytest.raises(TypeError, match="expected a finite number >= 0, got complex64"):
+        make().set_learning_rate(np.complex64(1 + 2j))  # type: ignore[arg-type]
+
+
+def test_layers_are_written_one_way() -> None:
+    with pytest.raises(fs.ParameterKeyError, match='expected an integer layer, got "00"'):
+        fs.MultiLayerUpdater(fs.MultiLayerConfiguration(), {"00_W": np.zeros(2)})
+
+
+@pytest.mark.parametrize(
+    ("params", "text"),
+    [
+        ({"0_W": np.zeros(2, int)}, "params['0_W']: expected dtype float32 or float64, got int64"),
+        ([[np.zeros(2), 3.0]], "params[0][1]: expected a NumPy array, got float"),
+        (
+            {"a": {"b": np.zeros(2, np.float32), "c": np.zeros(2)}},
+            "params['a']['c']: expected dtype float32, that of the first array, got float64",
+        ),
+    ],
+    ids=["int64", "float", "mixed"],
+)
+def test_flatten(params: Any, text: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        fs.flatten(params)
+    assert str(caught.value).startswith(text)
+
+
 def test_counts_by_position_and_unknown_options() -> None:
     updater = make()
     gradients = good()

@@ -141,12 +141,18 @@ def test_writers_leave_a_file_that_they_were_given_open() -> None:
     assert not file.closed
 
 
+def make_history(every: Any) -> fs.HistoryListener:
+    return fs.HistoryListener(every=every)
+
+
 @pytest.mark.parametrize("create", [fs.CSVWriter, fs.JSONLWriter])
 def test_writers_refuse_every_0th_step(create: Any) -> None:
-    with pytest.raises(ValueError, match="every must be at least 1; got 0"):
-        create(io.StringIO(), every=0)
-    with pytest.raises(ValueError, match="every must be at least 1; got 0"):
-        fs.HistoryListener(every=0)
+    for make in (lambda every: create(io.StringIO(), every=every), make_history):
+        with pytest.raises(ValueError, match="every: expected an integer >= 1, got 0"):
+            make(0)
+        for every in ("2", 1.5, True):
+            with pytest.raises(TypeError, match="every: expected an integer, got"):
+                make(every)
 
 
 def test_jsonl_writer_has_an_object_for_each_step(tmp_path: Path) -> None:

@@ -61,8 +61,15 @@ void register_runtime(py::module_& module) {
   module.def(
       "isa", [] { return std::string(active_target().name); }, "The instruction set in use.");
   module.def(
-      "set_isa", [](const std::string& name) { set_target(name); }, py::arg("name"),
-      "Use that instruction set from the next step on.");
+      "set_isa",
+      [](py::handle name) {
+        if (!py::isinstance<py::str>(name)) {
+          throw py::type_error("name: expected a str, such as \"avx2\", got " +
+                               std::string(py::str(py::type::handle_of(name).attr("__name__"))));
+        }
+        set_target(py::cast<std::string>(name));
+      },
+      py::arg("name"), "Use that instruction set from the next step on.");
   module.def(
       "get_num_threads", [] { return ThreadPool::instance().num_threads(); },
       "How many threads a large step uses.");

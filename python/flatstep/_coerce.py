@@ -64,7 +64,13 @@ def number(where: str, argument: str, value: Any, expected: str = "a number") ->
     """`value` as a float."""
     if not is_number(value):
         raise wrong_type(where, argument, expected, value)
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(
+            f"{where}: {argument}: expected {expected} below 1e308, got an integer of "
+            f"{value.bit_length()} bits"
+        ) from None
 
 
 def integer(where: str, argument: str, value: Any) -> int:
@@ -75,6 +81,14 @@ def integer(where: str, argument: str, value: Any) -> int:
         return operator.index(value)
     except TypeError:
         raise wrong_type(where, argument, "an integer", value) from None
+
+
+def at_least_one(where: str, argument: str, value: Any) -> int:
+    """`value` as an int >= 1."""
+    number_of = integer(where, argument, value)
+    if number_of < 1:
+        raise ValueError(f"{where}: {argument}: expected an integer >= 1, got {number_of}")
+    return number_of
 
 
 def flag(where: str, argument: str, value: Any) -> bool:

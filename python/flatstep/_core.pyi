@@ -226,7 +226,7 @@ def schedule_value(
     A schedule's value at that iteration and epoch.
     """
 
-def set_isa(name: str) -> None:
+def set_isa(name: typing.Any) -> None:
     """
     Use that instruction set from the next step on.
     """

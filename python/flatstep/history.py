@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ._coerce import at_least_one
 from .listeners import NETWORK, GroupStep, Listener, group_steps, strategy_of
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ __all__ = ["History", "HistoryListener", "LayerHistory"]
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LayerHistory:
     """What the steps did to one layer: an array for each quantity, with a value for each step.
 
@@ -45,8 +46,11 @@ class LayerHistory:
     update_ratio: FloatArray
     threshold: float
 
+    def __repr__(self) -> str:
+        return f"<LayerHistory: {len(self.gradient_norm)} steps, threshold {self.threshold:g}>"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class History:
     """What the steps of a run did.
 
@@ -68,6 +72,9 @@ class History:
 
     def __len__(self) -> int:
         return len(self.iteration)
+
+    def __repr__(self) -> str:
+        return f"<History: {len(self)} steps, {len(self.layers)} layers, {self.strategy}>"
 
 
 class HistoryListener(Listener):
@@ -91,9 +98,7 @@ class HistoryListener(Listener):
     """
 
     def __init__(self, *, every: int = 1) -> None:
-        if every < 1:
-            raise ValueError(f"every must be at least 1; got {every}")
-        self._every = every
+        self._every = at_least_one("HistoryListener", "every", every)
         self._iteration = array("q")
         self._epoch = array("q")
         self._score = array("d")

@@ -19,6 +19,8 @@ from statistics import fmean
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
+from ._coerce import at_least_one
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -134,9 +136,7 @@ class _FileWriter(Listener):
     """A listener that writes every n-th step to a text file, its own or one it is given."""
 
     def __init__(self, file: str | os.PathLike[str] | TextIO, *, every: int = 1) -> None:
-        if every < 1:
-            raise ValueError(f"every must be at least 1; got {every}")
-        self._every = every
+        self._every = at_least_one(type(self).__name__, "every", every)
         self._owns_file = isinstance(file, str | os.PathLike)
         if isinstance(file, str | os.PathLike):
             self._file: TextIO = Path(file).open(  # noqa: SIM115 (closed in close)

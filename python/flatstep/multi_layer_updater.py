@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
+from ._coerce import is_number, number
 from .configuration import MultiLayerConfiguration
 from .errors import ParameterKeyError
 from .last_step import LastStep, last_step
@@ -229,11 +230,11 @@ class NetworkUpdater(_core.Updater):
         Raises:
             ValueError: a bad value, or no such parameter with a learning rate.
         """
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        if not is_number(value):
             raise TypeError(
                 f"learning_rate: expected a finite number >= 0, got {type(value).__name__}"
             )
-        rate = float(value)
+        rate = number("set_learning_rate", "value", value)
         if not (math.isfinite(rate) and rate >= 0):
             raise ValueError(f"learning_rate: expected a finite number >= 0, got {value!r}")
         chosen = [

@@ -220,16 +220,22 @@ def flatten(params: Arrays) -> tuple[NDArray[Any], Any]:
         array([1., 1., 1., 1., 1., 1., 7., 7., 7.])
         >>> updater = fs.MultiLayerUpdater(fs.MultiLayerConfiguration(), views)
     """
-    arrays = list(_leaves(params, "params"))
-    if not arrays:
+    leaves = dict(_leaves(params, "params"))
+    if not leaves:
         raise ValueError("params: expected at least one array, got none")
-    dtypes = list(dict.fromkeys(str(array.dtype) for array in arrays))
-    if len(dtypes) > 1 or arrays[0].dtype not in (np.float32, np.float64):
-        raise TypeError(
-            f"params: expected arrays of one dtype, float32 or float64, got {' and '.join(dtypes)};"
-            " convert with .astype(np.float32)"
-        )
+    arrays = list(leaves.values())
     dtype = arrays[0].dtype
+    if dtype not in (np.float32, np.float64):
+        raise TypeError(
+            f"{next(iter(leaves))}: expected dtype float32 or float64, got {dtype}; convert it "
+            "with .astype(np.float32)"
+        )
+    for place, array in leaves.items():
+        if array.dtype != dtype:
+            raise TypeError(
+                f"{place}: expected dtype {dtype}, that of the first array, got {array.dtype}; "
+                f"convert it with .astype(np.{dtype})"
+            )
     size = sum(array.size for array in arrays)
     memory = np.zeros(size * dtype.itemsize + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
@@ -249,17 +255,18 @@ def flatten(params: Arrays) -> tuple[NDArray[Any], Any]:
     return flat, _map(params, view_of)
 
 
-def _leaves(tree: Any, what: str) -> Iterator[NDArray[Any]]:
+def _leaves(tree: Any, place: str) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The arrays of a tree, each with where it stands, such as ``params['0_W']``."""
     if isinstance(tree, np.ndarray):
-        yield tree
+        yield place, tree
     elif isinstance(tree, Mapping):
-        for value in tree.values():
-            yield from _leaves(value, what)
+        for key, value in tree.items():
+            yield from _leaves(value, f"{place}[{key!r}]")
     elif _is_sequence(tree):
-        for value in tree:
-            yield from _leaves(value, what)
+        for position, value in enumerate(tree):
+            yield from _leaves(value, f"{place}[{position}]")
     else:
-        raise TypeError(f"{what}: expected NumPy arrays, got {type(tree).__name__}")
+        raise TypeError(f"{place}: expected a NumPy array, got {type(tree).__name__}")
 
 
 def _map(tree: Any, function: Any) -> Any:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from flatstep import _core
-from flatstep._coerce import integer, is_number, number, points, wrong_type
+from flatstep._coerce import integer, number, points, wrong_type
 
 __all__ = [
     "CosineSchedule",
@@ -369,6 +369,4 @@ def number_or_schedule(where: str, argument: str, value: Any) -> float | Schedul
                 where, argument, "a number or a schedule of flatstep's own formulas", value
             )
         return value
-    if is_number(value):
-        return float(value)
-    raise wrong_type(where, argument, "a number or a schedule", value)
+    return number(where, argument, value, "a number or a schedule")

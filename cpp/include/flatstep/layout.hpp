@@ -53,7 +53,9 @@ inline void check_layer_index(const SlotName& name) {
   unsigned index = 0;
   const char* const end = name.layer.data() + name.layer.size();
   const auto [stop, error] = std::from_chars(name.layer.data(), end, index);
-  if (error != std::errc{} || stop != end) {
+  const bool padded =
+      name.layer.size() > 1 && name.layer.front() == '0';  // would be another's twin
+  if (error != std::errc{} || stop != end || padded) {
     throw InvalidKey("Invalid key: \"" + name.key + "\": expected an integer layer, got \"" +
                      name.layer + "\"; a ComputationGraphUpdater takes any layer names");
   }

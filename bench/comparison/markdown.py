@@ -1,0 +1,197 @@
+"""The tables of a page: each follows a line ``<!-- table: NAME -->`` and is written anew there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from comparison.cases import STATE_ARRAYS
+from comparison.goals import judge, ratio
+from comparison.report import times
+from comparison.results import Result, Run
+
+_TABLES_OF_THEIR_OWN = ("updaters", "float64", "loop", "cache", "sizes", "arrays")
+MARK = re.compile(r"<!-- table: ([\w ]+) -->\n\n(?:\|.*\n)*")
+
+
+def duration(nanoseconds: float) -> str:
+    """Three digits and a unit."""
+    for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+        if nanoseconds >= 0.9995 * size:
+            return f"{_digits(nanoseconds / size)} {unit}"
+    return f"{_digits(nanoseconds)} ns"
+
+
+def _digits(value: float) -> str:
+    decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:.{decimals}f}"
+
+
+class Tables:
+    """The tables of a run, by name."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._most = max((result.case.threads for result in run.results), default=1)
+
+    def _of(self, group: str, threads: int | None = None) -> list[list[Result]]:
+        """The results of a group's cases, a list for each case."""
+        cases: dict[str, list[Result]] = {}
+        for result in self._run.results:
+            if result.case.group == group and threads in (None, result.case.threads):
+                cases.setdefault(str(result.case), []).append(result)
+        return list(cases.values())
+
+    def goals(self) -> Iterable[Sequence[str]]:
+        yield "goal", "against", "wanted", "minima", "medians", ""
+        for verdict in judge(self._run.results):
+            goal = verdict.goal
+            wanted = ("≤ " if goal.at_most else "≥ ") + f"{goal.need:g}"
+            met = "met" if verdict.met else "missed"
+            # Three decimals, so that what is missed by a hair does not read as met.
+            numbers = (
+                f"{value:.3f}" if value < 10 else times(value)
+                for value in (verdict.by_minimum, verdict.by_median)
+            )
+            yield goal.what, goal.against, wanted, *numbers, met
+
+    def cases(self, threads: int) -> Iterable[Sequence[str]]:
+        contenders = ("flatstep", "flatstep, raise", "NumPy", "torch fused", "DeepSpeed CPUAdam")
+        names = ("flatstep", "`raise`", *contenders[2:])
+        yield "case", "parameters", *names, "the bytes alone", "… looked at first"
+        for group in dict.fromkeys(result.case.group for result in self._run.results):
+            if group in _TABLES_OF_THEIR_OWN:
+                continue
+            for results in self._of(group, threads):
+                case, by_name = results[0].case, {r.contender: r for r in results}
+                found = [_minimum(by_name, name) for name in contenders]
+                if case.strategy == "None":
+                    network = case.network
+                    size = f"{network.num_parameters:,}".replace(",", " ")
+                    first = (group.replace("x", " × "), f"{size} in {network.num_arrays}")
+                    limits = ("byte limit", "byte limit, raise")
+                    yield *first, *found, *(_minimum(by_name, name) for name in limits)
+                elif threads > 1:
+                    yield f"… {case.strategy}", "", *found, "", ""
+
+    def updaters(self) -> Iterable[Sequence[str]]:
+        cases = {(r[0].case.updater, r[0].case.network.name): r for r in self._of("updaters")}
+        sizes = dict.fromkeys(size for _, size in cases)
+        head = ["updater"]
+        for size in sizes:
+            head += [size, "`raise`", "the bytes alone", "limit over step"]
+        yield head
+        for updater in STATE_ARRAYS:
+            row = [updater]
+            for size in sizes:
+                by_name = {r.contender: r for r in cases.get((updater, size), ())}
+                names = ("flatstep", "flatstep, raise", "byte limit")
+                row += [_minimum(by_name, name) for name in names]
+                row.append(_ratio(by_name, "byte limit", "flatstep"))
+            yield row
+
+    def looks(self) -> Iterable[Sequence[str]]:
+        yield "parameters", "updater", "step: `raise` over `propagate`", "the bytes alone, likewise"
+        for results in self._of("updaters"):
+            case, by_name = results[0].case, {r.contender: r for r in results}
+            own = _ratio(by_name, "flatstep, raise", "flatstep")
+            limit = _ratio(by_name, "byte limit, raise", "byte limit")
+            yield case.network.name, case.updater, own, limit
+
+    def float64(self) -> Iterable[Sequence[str]]:
+        names = ("flatstep", "NumPy", "torch fused", "byte limit")
+        yield "float64 Adam", "threads", *names[:3], "the bytes alone"
+        for results in self._of("float64"):
+            case, by_name = results[0].case, {r.contender: r for r in results}
+            found = (_minimum(by_name, name) for name in names)
+            yield case.network.name, str(case.threads), *found
+
+    def loop(self) -> Iterable[Sequence[str]]:
+        names = ("flatstep", "NumPy", "torch fused", "DeepSpeed CPUAdam")
+        yield "in a loop", *names, "iteration: nothing", "flatstep", "torch fused"
+        for results in self._of("loop"):
+            case = results[0].case
+            name = case.network.name + ("" if case.strategy == "None" else f", {case.strategy}")
+            step = {r.contender: r for r in results if r.part == "step"}
+            whole = {r.contender: r for r in results if r.part == "iteration"}
+            iterations = ("nothing between the products", "flatstep", "torch fused")
+            medians = [_median(step, n) for n in names] + [_median(whole, n) for n in iterations]
+            yield name, *medians
+
+    def sizes(self) -> Iterable[Sequence[str]]:
+        most = self._most
+        yield (
+            "parameters in one array", "flatstep, 1 thread", f"{most} threads",
+            "ns per parameter", f"torch fused, {most} threads", f"the bytes alone, {most} threads",
+        )  # fmt: skip
+        one = {r[0].case.network.name: {x.contender: x for x in r} for r in self._of("sizes", 1)}
+        for results in self._of("sizes", most):
+            network, by_name = results[0].case.network, {r.contender: r for r in results}
+            each = by_name["flatstep"].minimum / network.num_parameters
+            others = (_minimum(by_name, name) for name in ("torch fused", "byte limit"))
+            own = (_minimum(one[network.name], "flatstep"), _minimum(by_name, "flatstep"))
+            yield network.name, *own, f"{each:.2g}", *others
+
+    def arrays(self) -> Iterable[Sequence[str]]:
+        names = ("flatstep", "flatstep, bound", "NumPy", "torch fused")
+        head = ("flatstep, a dict", "flatstep, bound", "ns per array (dict, bound)")
+        yield "arrays of 64", *head, *names[2:]
+        for results in self._of("arrays"):
+            count, by_name = results[0].case.network.num_arrays, {r.contender: r for r in results}
+            each = ", ".join(f"{by_name[name].minimum / count:.0f}" for name in names[:2])
+            found = [_minimum(by_name, name) for name in names]
+            yield str(count), *found[:2], each, *found[2:]
+
+    def named(self) -> dict[str, Callable[[], Iterable[Sequence[str]]]]:
+        """The tables that a page may ask for."""
+        return {
+            "goals": self.goals,
+            "all threads": lambda: self.cases(self._most),
+            "one thread": lambda: self.cases(1),
+            "updaters": self.updaters,
+            "looks": self.looks,
+            "float64": self.float64,
+            "loop": self.loop,
+            "sizes": self.sizes,
+            "arrays": self.arrays,
+        }
+
+
+def _minimum(by_name: dict[str, Result], name: str) -> str:
+    return duration(by_name[name].minimum) if name in by_name else "–"
+
+
+def _median(by_name: dict[str, Result], name: str) -> str:
+    return duration(by_name[name].median) if name in by_name else "–"
+
+
+def _ratio(by_name: dict[str, Result], numerator: str, denominator: str) -> str:
+    """Of the minima; of the medians in brackets."""
+    if not {numerator, denominator} <= by_name.keys():
+        return "–"
+    by_minimum, by_median = ratio(by_name[numerator], by_name[denominator])
+    return f"{times(by_minimum)} ({times(by_median)})"
+
+
+def _markdown(rows: Iterable[Sequence[str]]) -> str:
+    head, *body = rows
+    lines = [head, ["---"] * len(head), *body]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def rewrite(run: Run, page: Path) -> None:
+    """Write the tables that the page has marks for.
+
+    Raises:
+        ValueError: a mark names no table.
+    """
+    tables = Tables(run).named()
+
+    def table(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in tables:
+            raise ValueError(f"{page}: no table {name!r}; there are {', '.join(tables)}")
+        return f"<!-- table: {name} -->\n\n{_markdown(tables[name]())}"
+
+    page.write_text(MARK.sub(table, page.read_text(encoding="utf-8")), encoding="utf-8")
