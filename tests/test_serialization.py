@@ -319,7 +319,7 @@ REFUSED: dict[str, tuple[str, type[Exception], str]] = {
     "a number out of float's range": (
         f'"l1": 1{"0" * 400}}}',
         ValueError,
-        "configuration: int too large to convert to float",
+        "configuration: MultiLayerConfiguration: l1: expected a number below 1e308, got an integer of 1329 bits",
     ),
 }
 
