@@ -319,7 +319,8 @@ REFUSED: dict[str, tuple[str, type[Exception], str]] = {
     "a number out of float's range": (
         f'"l1": 1{"0" * 400}}}',
         ValueError,
-        "configuration: MultiLayerConfiguration: l1: expected a number below 1e308, got an integer of 1329 bits",
+        "configuration: MultiLayerConfiguration: l1: expected a number below 1e308, got an integer "
+        "of 1329 bits",
     ),
 }
 
