@@ -7,9 +7,9 @@
 // the limit's of the same number of arrays and elements.
 
 #include <benchmark/benchmark.h>
+#include <flatstep/configuration/registry.hpp>
 #include <flatstep/kernels/dispatch.hpp>
 #include <flatstep/simd/float_mode.hpp>
-#include <flatstep/updaters/registry.hpp>
 
 #include <algorithm>
 #include <array>
@@ -65,7 +65,8 @@ void run_pass(State& state, const flatstep::Target& target, const flatstep::Upda
   std::ranges::transform(updater.hyper_parameters, values.begin(),
                          [](const auto& parameter) { return parameter.default_value; });
   std::array<double, flatstep::max_constants> constants{};
-  updater.constants(values.data(), {.iteration = 10, .semantics = flatstep::Semantics::dl4j_1_0},
+  updater.constants(values.data(),
+                    {.iteration = 10, .rules = flatstep::rules_of(flatstep::Semantics::dl4j_1_0)},
                     constants.data());
 
   flatstep::PassConstants<T> pass_constants{};
@@ -91,11 +92,11 @@ void run_pass(State& state, const flatstep::Target& target, const flatstep::Upda
     benchmark::ClobberMemory();
   }
   const std::size_t parameters = (flags & flatstep::pass_applies) != 0 ? 2 : 1;
-  count_bytes(state, size, 1 + parameters + 2 * updater.state_names.size(), sizeof(T));
+  count_bytes(state, size, 1 + parameters + 2 * updater.state.size(), sizeof(T));
 }
 
 template <class T>
-void run_norm2(State& state, const flatstep::Target& target, std::size_t size) {
+void run_sum_of_squares(State& state, const flatstep::Target& target, std::size_t size) {
   const flatstep::FlushSubnormals flush;
   const auto arrays = make_arrays<T>(size);
   const auto sum_of_squares = target.kernels<T>().sum_of_squares;
@@ -135,7 +136,8 @@ void register_kernels(const flatstep::Target& target) {
     benchmark::RegisterBenchmark(name.c_str(), run);
   };
   for (const std::size_t size : sizes) {
-    add("norm2", size, [&target, size](State& state) { run_norm2<T>(state, target, size); });
+    add("sum of squares", size,
+        [&target, size](State& state) { run_sum_of_squares<T>(state, target, size); });
     add("all_finite", size,
         [&target, size](State& state) { run_all_finite<T>(state, target, size); });
     add("accumulate", size,

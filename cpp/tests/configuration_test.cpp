@@ -283,7 +283,6 @@ TEST(Layers, InOrderWithTheirStrategies) {
   EXPECT_EQ(settings.layers[1].strategy, GradientNormalization::None);
   EXPECT_TRUE(settings.layers[1].pretrain);
   EXPECT_EQ(settings.layers[2].threshold, 2.0);
-  EXPECT_FALSE(settings.layers[0].global);
   EXPECT_EQ(settings.slots[4].layer, 1u);
   EXPECT_TRUE(settings.slots[4].visible_bias);
   EXPECT_TRUE(settings.slots[4].pretrain);
@@ -297,17 +296,16 @@ TEST(Layers, ClipL2GlobalLeavesOutLayersOfTheirOwn) {
   network.layers["1"].gradient_normalization = GradientNormalization::RenormalizeL2PerLayer;
   network.layers["2"].frozen = true;
   NetworkSettings settings = resolve(network, slots);
-  EXPECT_EQ(settings.global_threshold, 0.5);
-  EXPECT_TRUE(settings.layers[0].global);
+  EXPECT_EQ(settings.layers[0].threshold, 0.5);
   EXPECT_EQ(settings.layers[0].strategy, GradientNormalization::ClipL2Global);
-  EXPECT_FALSE(settings.layers[1].global);
-  EXPECT_FALSE(settings.layers[2].global);
+  EXPECT_EQ(settings.layers[1].strategy, GradientNormalization::RenormalizeL2PerLayer);
   EXPECT_EQ(settings.layers[2].strategy, GradientNormalization::None);
 
   network.layers["0"].pretrain = true;
-  EXPECT_TRUE(resolve(network, slots).layers[0].global);
+  EXPECT_EQ(resolve(network, slots).layers[0].strategy, GradientNormalization::ClipL2Global);
   network.semantics = Semantics::dl4j_0_8;
-  EXPECT_FALSE(resolve(network, slots).layers[0].global) << "0.8 does not normalise there";
+  EXPECT_EQ(resolve(network, slots).layers[0].strategy, GradientNormalization::None)
+      << "0.8 does not normalise there";
 }
 
 TEST(Layers, NetworkSettingsAreCarriedOver) {

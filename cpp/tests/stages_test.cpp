@@ -1,4 +1,4 @@
-// Stages and batches: however much of a gradient the plan expects to fit the cache, and however its
+// Stages and stretches: however much of a gradient the plan expects to fit the cache, and however its
 // stages are spread over threads, a step gives the same bits and the same reports.
 #include <flatstep/flatstep.hpp>
 #include <flatstep/threads.hpp>
@@ -41,17 +41,17 @@ class Network {
     layout_ = flatstep::make_layout(std::move(slots), settings_);
     memory_.resize(layout_.state_size);
     state_.view = memory_;
-    state_.initialize(layout_, settings_);
-    plan_ = flatstep::make_plan(layout_, settings_, state_.rates, cached_elements);
     for (auto& parameter : parameters_) pointers_.push_back(parameter.data());
     for (auto& gradient : gradients_) gradient_pointers_.push_back(gradient.data());
-    engine_.emplace(layout_, plan_, pointers_, state_, monitor);
+    state_.initialize(layout_, settings_, pointers_);
+    engine_.emplace(layout_, flatstep::make_plan(layout_, settings_, state_.rates, cached_elements),
+                    pointers_, state_.view, monitor);
   }
   Network(const Network&) = delete;
   Network& operator=(const Network&) = delete;
 
   void step() {
-    const auto report = engine_->step(layout_, plan_, {gradient_pointers_, {}}, state_, {});
+    const auto report = engine_->step(layout_, {gradient_pointers_, {}}, state_, {});
     ASSERT_EQ(report.status, flatstep::StepStatus::done);
   }
 
@@ -61,16 +61,16 @@ class Network {
     for (const auto& parameter : parameters_) add(bits, parameter);
     add(bits, memory_);
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
-      const flatstep::SlotReport report = engine_->report(plan_, i);
+      const flatstep::SlotReport report = engine_->report(i);
       for (const double x : {report.gradient_norm, report.factor, report.update_norm,
-                             report.parameter_norm, engine_->group_norm(plan_, i)}) {
+                             report.parameter_norm, report.group_norm}) {
         bits.push_back(std::bit_cast<std::uint64_t>(x));
       }
     }
     return bits;
   }
 
-  const flatstep::Plan& plan() const { return plan_; }
+  const flatstep::Plan& plan() const { return engine_->plan(); }
 
  private:
   /// Layers of two parameters each.
@@ -104,7 +104,6 @@ class Network {
   std::vector<std::vector<float>> gradients_;
   std::vector<float> memory_;
   flatstep::State<float> state_;
-  flatstep::Plan plan_;
   std::vector<float*> pointers_;
   std::vector<const float*> gradient_pointers_;
   std::optional<flatstep::Engine<float>> engine_;
@@ -168,16 +167,16 @@ INSTANTIATE_TEST_SUITE_P(Strategies, Stages,
                                            GradientNormalization::ClipL2PerParamType,
                                            GradientNormalization::ClipL2Global));
 
-TEST(Batches, GroupsThatFitTheCacheAreSpreadAndLargeOnesSharedByAllThreads) {
+TEST(Stretches, GroupsThatFitTheCacheAreSpreadAndLargeOnesSharedByAllThreads) {
   const Network network(configuration_of(GradientNormalization::ClipL2PerLayer),
                         {5 * chunk_size, 7, 5 * chunk_size, 7, 9 * chunk_size, 7, 100, 7},
                         6 * chunk_size, false);
-  const auto& batches = network.plan().batches;
-  ASSERT_EQ(batches.size(), 3u);
-  EXPECT_TRUE(batches[0].by_thread);
-  EXPECT_EQ(batches[0].stage_end - batches[0].stage_begin, 2u);
-  EXPECT_FALSE(batches[1].by_thread);
-  EXPECT_TRUE(batches[2].by_thread);
+  const auto& stretches = network.plan().stretches;
+  ASSERT_EQ(stretches.size(), 3u);
+  EXPECT_TRUE(stretches[0].by_thread);
+  EXPECT_EQ(stretches[0].stage_end - stretches[0].stage_begin, 2u);
+  EXPECT_FALSE(stretches[1].by_thread);
+  EXPECT_TRUE(stretches[2].by_thread);
   std::size_t chunks = 0;
   for (const auto& stage : network.plan().stages) {
     EXPECT_EQ(stage.chunk_begin, chunks);

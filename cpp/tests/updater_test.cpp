@@ -266,11 +266,10 @@ TEST(Memory, OverlapsAndWrongShapesAreRefused) {
 TEST(Callbacks, AbandonAStepWhole) {
   flatstep::UpdaterInfo info;
   info.name = "Callback";
-  static constexpr std::string_view names[] = {"m"};
-  info.state_names = names;
+  info.state = {{"m"}};
   bool succeeds = true;
   info.float_callback = [&](const flatstep::CallbackArguments<float>& call) {
-    for (float& m : std::span<float>(call.state[0], call.gradient.size())) m += 1;
+    for (float& m : call.state[0]) m += 1;
     for (float& g : call.gradient) g *= 2;
     return succeeds;
   };
@@ -323,6 +322,53 @@ TEST(Callbacks, ThatThrowAbandonTheStep) {
   flatstep::LayerUpdater<float> updater(configuration, {{"W", p}});
   EXPECT_EQ(updater.step({std::vector<float>{1, 1}}).status, StepStatus::abandoned);
   EXPECT_EQ(p, (std::vector<float>{1, 2}));
+}
+
+TEST(StateArrays, HaveTheShapeAndTheStartThatTheirUpdaterSays) {
+  using flatstep::StateShape;
+  using flatstep::StateStart;
+  flatstep::UpdaterInfo info;
+  info.name = "Factored";
+  info.state = {{"row", StateShape::row},
+                {"column", StateShape::column},
+                {"count", StateShape::number},
+                {"average", StateShape::parameter, StateStart::parameter}};
+  info.initial_state = [](std::size_t array, const double*, const flatstep::OrderRules&) {
+    return static_cast<double>(array) + 1;
+  };
+  std::vector<std::size_t> sizes;
+  info.float_callback = [&](const flatstep::CallbackArguments<float>& call) {
+    for (const std::span<float> array : call.state) sizes.push_back(array.size());
+    call.state[2][0] += 1;
+    return true;
+  };
+  NetworkConfiguration configuration;
+  configuration.updater.kind = &info;
+  configuration.updater.values.clear();
+  configuration.bias_updater = configuration.updater;
+  std::vector<float> W = {1, 2, 3, 4, 5, 6};
+  std::vector<float> b = {7, 8};
+  flatstep::LayerUpdater<float> updater(configuration, {{"W", W, {2, 3}}, {"b", b}});
+  // One block: each array of both slots, then the next.
+  EXPECT_EQ(updater.state_view().size(), 3u + 1 + 2 + 1 + 1 + 1 + 6 + 2);
+  EXPECT_EQ(std::vector<float>(updater.state_view().begin(), updater.state_view().end()),
+            (std::vector<float>{1, 1, 1, 1, 2, 2, 2, 3, 3, 1, 2, 3, 4, 5, 6, 7, 8}));
+  EXPECT_EQ(updater.layout().slots[0].state_shape(0), (std::vector<std::size_t>{3}));
+  EXPECT_EQ(updater.layout().slots[0].state_shape(1), (std::vector<std::size_t>{2}));
+  EXPECT_TRUE(updater.layout().slots[1].state_shape(0).empty());
+  EXPECT_EQ(updater.step({std::vector<float>(6), std::vector<float>(2)}).status, StepStatus::done);
+  EXPECT_EQ(sizes, (std::vector<std::size_t>{3, 2, 1, 6, 1, 1, 1, 2}));
+  EXPECT_EQ(updater.state(0, 2)[0], 4);
+  EXPECT_THROW(updater.state(0, 4), std::out_of_range);
+}
+
+TEST(StateArrays, OfAFusedUpdaterAreItsParameters) {
+  flatstep::UpdaterInfo info = flatstep::own_updater_info<SignSgd>();
+  info.state[0].shape = flatstep::StateShape::row;
+  NetworkConfiguration configuration;
+  configuration.updater = flatstep::make_updater(info);
+  std::vector<float> p = {1, 2};
+  EXPECT_THROW((flatstep::LayerUpdater<float>(configuration, {{"W", p}})), std::invalid_argument);
 }
 
 TEST(Memory, AShapeWhoseProductOverflowsIsRefused) {

@@ -2,5 +2,5 @@
 #pragma once
 
 #include <flatstep/multi_layer_updater.hpp>
-#include <flatstep/updaters/own_updater.hpp>
+#include <flatstep/own_updater.hpp>
 #include <flatstep/version.hpp>

@@ -11,11 +11,16 @@
 // gives.
 #pragma once
 
-#include <flatstep/cache.hpp>
+#include <flatstep/configuration.hpp>
 #include <flatstep/engine.hpp>
+#include <flatstep/plan/cache.hpp>
+#include <flatstep/plan/layout.hpp>
+#include <flatstep/plan/make_plan.hpp>
 
 #include <functional>
 #include <initializer_list>
+#include <limits>
+#include <memory>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -43,6 +48,12 @@ struct NamedSlot {
   bool column_major = false;
 };
 
+/// An updater's place among several that share one network.
+struct Shared {
+  Share share{};
+  Exchange exchange{};
+};
+
 namespace detail {
 
 template <class T>
@@ -66,18 +77,19 @@ class Updater {
   /// @param slots in the order of the flat view; the slots of one layer are neighbours
   /// @param state_memory where the state view lies: for each slot its size times its updater's
   ///   number of state arrays; empty to own it
+  /// @param shared where several updaters take a part each of every step of one network, all on
+  ///   the whole of its parameters, gradients and state: this one's part, and how their sums meet
   /// @throws std::invalid_argument, InvalidKey
   Updater(const NetworkConfiguration& configuration, std::vector<NamedSlot<T>> slots,
-          bool monitor = false, std::span<T> state_memory = {})
-      : monitor_(monitor) {
+          bool monitor = false, std::span<T> state_memory = {}, Shared shared = {})
+      : monitor_(monitor), shared_(std::move(shared)) {
     std::vector<SlotName> names;
     for (const NamedSlot<T>& slot : slots) names.push_back(slot.name);
     check_slot_order(names);
     check_memory(slots);
     settings_ = resolve(configuration, names);
-    for (const SlotSettings& slot : settings_.slots) {
-      check_updater(*slot.updater.kind);
-    }
+    for (const SlotSettings& slot : settings_.slots) check_updater(*slot.updater.kind);
+    check_shared();
     std::vector<LayoutSlot> layout_slots;
     for (NamedSlot<T>& slot : slots) {
       parameters_.push_back(slot.parameters.data());
@@ -99,8 +111,10 @@ class Updater {
     } else {
       state_.view = state_memory;
     }
-    state_.initialize(layout_, settings_);
-    replan();
+    state_.initialize(layout_, settings_, parameters_);
+    engine_ = make_engine(state_.rates);
+    gradients_.assign(layout_.slots.size(), nullptr);
+    kept_reports_.resize(layout_.slots.size());
   }
 
   Updater(Updater&&) = default;
@@ -129,7 +143,7 @@ class Updater {
 
   /// sums[slot] += gradients[slot], for gradients of several backward passes.
   void accumulate(std::span<T* const> sums, std::span<const T* const> gradients) noexcept {
-    engine_->accumulate(layout_, sums, gradients);
+    accumulate_gradients(layout_, sums, gradients);
   }
 
   const Layout& layout() const { return layout_; }
@@ -141,11 +155,8 @@ class Updater {
 
   /// One state array of one slot: live.
   std::span<T> state(std::size_t slot, std::size_t array) const {
-    const LayoutSlot& s = layout_.slots.at(slot);
-    return state_.view.subspan(s.state_offset + array * s.state_stride, s.size);
-  }
-  std::span<const std::string_view> state_names(std::size_t slot) const {
-    return settings_.slots.at(slot).updater.kind->state_names;
+    const StateArray& a = layout_.slots.at(slot).state.at(array);
+    return state_.view.subspan(a.offset, a.size);
   }
 
   Counters& counters() { return state_.counters; }
@@ -154,15 +165,16 @@ class Updater {
   /// Rates and momenta that are state, per slot; NaN where they are not.
   const std::vector<RateState>& rates() const { return state_.rates; }
 
-  /// Replaces them, as a restored checkpoint does.
+  /// Replaces them, as a restored checkpoint does; all of it or nothing.
   void set_rates(std::vector<RateState> rates) {
     if (rates.size() != layout_.slots.size()) {
       throw std::invalid_argument("rates: expected " + std::to_string(layout_.slots.size()) +
                                   ", one per slot, got " + std::to_string(rates.size()));
     }
+    std::unique_ptr<Engine<T>> engine = make_engine(rates);
     keep_reports();  // a new engine has seen nothing
     state_.rates = std::move(rates);
-    replan();
+    engine_ = std::move(engine);
   }
 
   /// The rate of a slot: a schedule's at that iteration and epoch, or what a policy or a plateau
@@ -187,19 +199,18 @@ class Updater {
                : momentum;
   }
 
-  /// What the last step saw of a slot, and the norm of its whole normalisation group.
+  /// What the last step saw of a slot.
   SlotReport report(std::size_t slot) const {
-    return keeps_ ? kept_reports_.at(slot) : engine_->report(plan_, slot);
+    return keeps_ ? kept_reports_.at(slot) : engine_->report(slot);
   }
-  double group_norm(std::size_t slot) const {
-    return keeps_ ? kept_norms_.at(slot) : engine_->group_norm(plan_, slot);
-  }
+  /// The norm of its whole normalisation group.
+  double group_norm(std::size_t slot) const { return report(slot).group_norm; }
 
  private:
   StepReport run(const StepMemory<T>& memory, const StepOptions& options) noexcept {
-    // A callback may fail after the engine has taken its norms.
-    if (!plan_.callback_slots.empty()) keep_reports();
-    const StepReport report = engine_->step(layout_, plan_, memory, state_, options);
+    // A callback, or the exchange, may fail after the engine has taken its norms.
+    if (!engine_->plan().callback_slots.empty() || shared_.exchange) keep_reports();
+    const StepReport report = engine_->step(layout_, memory, state_, options);
     if (report.status != StepStatus::abandoned && report.status != StepStatus::invalid) {
       keeps_ = false;
     }
@@ -208,11 +219,14 @@ class Updater {
 
   void keep_reports() noexcept {
     if (keeps_) return;
-    for (std::size_t i = 0; i < kept_reports_.size(); ++i) {
-      kept_reports_[i] = engine_->report(plan_, i);
-      kept_norms_[i] = engine_->group_norm(plan_, i);
-    }
+    for (std::size_t i = 0; i < kept_reports_.size(); ++i) kept_reports_[i] = engine_->report(i);
     keeps_ = true;
+  }
+
+  std::unique_ptr<Engine<T>> make_engine(std::span<const RateState> rates) const {
+    return std::make_unique<Engine<T>>(
+        layout_, make_plan(layout_, settings_, rates, cached_bytes() / sizeof(T), shared_.share),
+        std::span<T* const>(parameters_), state_.view, monitor_, shared_.exchange);
   }
 
   static constexpr StepReport invalid() { return {StepStatus::invalid, 0, 0}; }
@@ -232,14 +246,38 @@ class Updater {
                                   std::to_string(most) + " " + what + ", got " +
                                   std::to_string(count));
     };
-    at_most(info.state_names.size(), max_callback_state_arrays, "state arrays");
+    at_most(info.state.size(), max_callback_state_arrays, "state arrays");
     at_most(info.hyper_parameters.size(), max_hyper_parameters, "hyper-parameters");
+    for (const StateDescription& array : info.state) {
+      if (info.is_callback() || array.is_plain()) continue;
+      throw std::invalid_argument(std::string(info.name) + ": state array " +
+                                  text::quoted(array.name) +
+                                  ": expected its parameter's shape, as a fused updater's");
+    }
     constexpr bool single = sizeof(T) == sizeof(float);
-    const bool computes = single ? info.float_callback || info.float_kernels != nullptr
-                                 : info.double_callback || info.double_kernels != nullptr;
+    const bool computes =
+        info.template callback<T>() != nullptr || info.template own_kernels<T>() != nullptr;
     if (info.index < 0 && !computes) {
       throw std::invalid_argument(std::string(info.name) + ": expected a callback for " +
                                   (single ? "float" : "double") + ", the type of the parameters");
+    }
+  }
+
+  void check_shared() const {
+    const auto& [share, exchange] = shared_;
+    if (share.parts < 1 || share.part >= share.parts ||
+        (share.parts > 1) != (exchange != nullptr)) {
+      throw std::invalid_argument(
+          "shared: expected a part < parts, and an exchange where there are several, got part " +
+          std::to_string(share.part) + " of " + std::to_string(share.parts) +
+          (exchange ? " with" : " without") + " an exchange");
+    }
+    for (const SlotSettings& slot : settings_.slots) {
+      if (share.parts > 1 && slot.updater.kind->is_callback()) {
+        throw std::invalid_argument("shared: expected updaters with kernels, got the callback " +
+                                    name_of(slot.updater) +
+                                    ", whose slots cannot be shared out by chunk");
+      }
     }
   }
 
@@ -278,25 +316,16 @@ class Updater {
     }
   }
 
-  void replan() {
-    plan_ = make_plan(layout_, settings_, state_.rates, cached_bytes() / sizeof(T));
-    engine_.emplace(layout_, plan_, std::span<T* const>(parameters_), state_, monitor_);
-    gradients_.assign(layout_.slots.size(), nullptr);
-    kept_reports_.resize(layout_.slots.size());
-    kept_norms_.resize(layout_.slots.size(), no_value);
-  }
-
   bool monitor_;
+  Shared shared_;
   NetworkSettings settings_;
   Layout layout_;
-  Plan plan_;
   std::vector<T*> parameters_;
   bool keeps_ = false;  ///< the last step's reports, which the engine no longer has
   std::vector<SlotReport> kept_reports_;
-  std::vector<double> kept_norms_;
   AlignedBuffer<T> owned_state_{0};
   State<T> state_;
-  std::optional<Engine<T>> engine_;
+  std::unique_ptr<Engine<T>> engine_;
   std::vector<const T*> gradients_;
 };
 
@@ -305,9 +334,9 @@ template <class T>
 class MultiLayerUpdater : public Updater<T> {
  public:
   MultiLayerUpdater(const NetworkConfiguration& configuration, std::vector<Slot<T>> slots,
-                    bool monitor = false, std::span<T> state_memory = {})
+                    bool monitor = false, std::span<T> state_memory = {}, Shared shared = {})
       : Updater<T>(configuration, detail::named_slots(std::move(slots), KeyStyle::multi_layer),
-                   monitor, state_memory) {}
+                   monitor, state_memory, std::move(shared)) {}
 };
 
 /// Keys such as "fc_1_W": a vertex name, then the parameter type after the last '_'.
@@ -315,10 +344,10 @@ template <class T>
 class ComputationGraphUpdater : public Updater<T> {
  public:
   ComputationGraphUpdater(const NetworkConfiguration& configuration, std::vector<Slot<T>> slots,
-                          bool monitor = false, std::span<T> state_memory = {})
+                          bool monitor = false, std::span<T> state_memory = {}, Shared shared = {})
       : Updater<T>(configuration,
                    detail::named_slots(std::move(slots), KeyStyle::computation_graph), monitor,
-                   state_memory) {}
+                   state_memory, std::move(shared)) {}
 };
 
 /// Keys such as "W": the parameter types of one layer.
@@ -326,9 +355,9 @@ template <class T>
 class LayerUpdater : public Updater<T> {
  public:
   LayerUpdater(const NetworkConfiguration& configuration, std::vector<Slot<T>> slots,
-               bool monitor = false, std::span<T> state_memory = {})
+               bool monitor = false, std::span<T> state_memory = {}, Shared shared = {})
       : Updater<T>(configuration, detail::named_slots(std::move(slots), KeyStyle::layer), monitor,
-                   state_memory) {}
+                   state_memory, std::move(shared)) {}
 };
 
 }  // namespace FLATSTEP_DISPATCH

@@ -1,11 +1,13 @@
 // The state: all that a step may change besides parameters and gradients.
 #pragma once
 
-#include <flatstep/layout.hpp>
+#include <flatstep/configuration/settings.hpp>
+#include <flatstep/plan/layout.hpp>
+#include <flatstep/plan/rate_state.hpp>
 
-#include <cmath>
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <new>
 #include <span>
@@ -16,14 +18,6 @@
 #endif
 
 namespace flatstep {
-
-inline constexpr double no_value = std::numeric_limits<double>::quiet_NaN();
-
-/// A rate or momentum that is state: NaN for a slot whose configuration says it.
-struct RateState {
-  double learning_rate = no_value;
-  double momentum = no_value;
-};
 
 struct Counters {
   std::int64_t iteration = 0;
@@ -66,30 +60,31 @@ struct State {
   std::vector<RateState> rates;  ///< per slot
   Counters counters;
 
-  /// Sets the state view to the updaters' initial values, the rates that are state to the
-  /// configured ones.
-  void initialize(const Layout& layout, const NetworkSettings& settings) {
+  /// Sets every state array to what it starts at, and the rates that are state to the configured
+  /// ones. `parameters`: one pointer per slot.
+  void initialize(const Layout& layout, const NetworkSettings& settings,
+                  std::span<T* const> parameters) {
     rates.assign(layout.slots.size(), {});
     for (std::size_t i = 0; i < layout.slots.size(); ++i) {
-      const LayoutSlot& slot = layout.slots[i];
-      const SlotSettings& slot_settings = settings.slots[i];
-      const UpdaterInfo& info = *slot_settings.updater.kind;
-      std::vector<double> values;
-      for (const Schedule& value : slot_settings.updater.values) values.push_back(value.at(0, 0));
-      for (std::size_t a = 0; a < info.state_names.size(); ++a) {
-        const double initial =
-            info.initial_state ? info.initial_state(a, values.data(), settings.semantics) : 0.0;
-        const auto array = view.subspan(slot.state_offset + a * slot.state_stride, slot.size);
-        std::fill(array.begin(), array.end(), static_cast<T>(initial));
+      for (const StateArray& array : layout.slots[i].state) {
+        T* const begin = view.data() + array.offset;
+        if (array.description.start == StateStart::parameter) {
+          std::copy_n(parameters[i], array.size, begin);
+        } else {
+          std::fill_n(begin, array.size, static_cast<T>(array.initial));
+        }
       }
-      const int rate = info.find(Role::learning_rate);
-      if (rate >= 0 && slot_settings.policy.kind != LearningRatePolicy::Kind::None) {
-        rates[i].learning_rate = values[static_cast<std::size_t>(rate)];
+      const SlotSettings& slot = settings.slots[i];
+      const auto configured = [&](int place) {
+        return slot.updater.values[static_cast<std::size_t>(place)].at(0, 0);
+      };
+      const int rate = slot.updater.kind->find(Role::learning_rate);
+      if (rate >= 0 && slot.policy.kind != LearningRatePolicy::Kind::None) {
+        rates[i].learning_rate = configured(rate);
       }
-      const int momentum = info.find(Role::momentum);
-      if (momentum >= 0 && !slot_settings.momentum_schedule.empty()) {
-        rates[i].momentum = values[static_cast<std::size_t>(momentum)];
-      }
+      const int momentum = slot.updater.kind->find(Role::momentum);
+      if (momentum >= 0 && !slot.momentum_schedule.empty())
+        rates[i].momentum = configured(momentum);
     }
   }
 };

@@ -7,8 +7,8 @@
 #include <flatstep/kernels/add.hpp>
 #include <flatstep/kernels/all_finite.hpp>
 #include <flatstep/kernels/kernel_table.hpp>
-#include <flatstep/kernels/norm2.hpp>
 #include <flatstep/kernels/pass.hpp>
+#include <flatstep/kernels/sum_of_squares.hpp>
 
 namespace flatstep {
 
@@ -30,7 +30,11 @@ constexpr KernelRow<typename V::value_type> make_kernel_row() {
 /// All kernels on vectors V, with D the vector of double of the same target.
 template <class V, class D, class... U>
 constexpr KernelTable<typename V::value_type> make_kernel_table(UpdaterList<U...>) {
-  return {{make_kernel_row<V, U>()...}, &norm2<D>, &all_finite<V>, &subtract<V>, &accumulate<V>};
+  return {{make_kernel_row<V, U>()...},
+          &sum_of_squares<D>,
+          &all_finite<V>,
+          &subtract<V>,
+          &accumulate<V>};
 }
 
 }  // namespace flatstep

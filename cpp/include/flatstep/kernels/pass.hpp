@@ -1,7 +1,7 @@
 // pass: the fused pass over gradient, parameters and state, the heart of every step.
 //
 //   g'  = clamp(g·pre)                         scale.hpp, clip.hpp
-//   g'' = g' + l2_before·p + l1_before·sign(p) regularization.hpp
+//   g'' = g' + l2_before·p + l1_before·sign(p) regularize.hpp
 //   u   = updater(g'', state)                  updaters/
 //   u'  = (u + l2_after·p + l1_after·sign(p))·post
 //   p  −= u'                                   or u' is written
@@ -13,9 +13,9 @@
 
 #include <flatstep/kernels/clip.hpp>
 #include <flatstep/kernels/kernel_table.hpp>
+#include <flatstep/kernels/regularize.hpp>
 #include <flatstep/kernels/scale.hpp>
 #include <flatstep/kernels/transform.hpp>
-#include <flatstep/regularization.hpp>
 
 namespace flatstep {
 

@@ -23,8 +23,8 @@ struct AdaGrad {
     X epsilon;
   };
 
-  static double initial_state(std::size_t, const Values& h, Semantics semantics) {
-    return semantics == Semantics::dl4j_0_8 ? h.epsilon : 1e-6;
+  static double initial_state(std::size_t, const Values& h, const OrderRules& rules) {
+    return rules.history_starts_at_epsilon ? h.epsilon : 1e-6;
   }
 
   static Constants<double> constants(const Values& h, const StepContext&) {

@@ -34,13 +34,17 @@ struct Adam {
     X epsilon;
   };
 
-  static Constants<double> constants(const Values& h, const StepContext& step) {
-    double alpha = h.learning_rate * __builtin_sqrt(1.0 - power(h.beta2, step.t())) /
-                   (1.0 - power(h.beta1, step.t()));
-    if (step.semantics == Semantics::dl4j_0_8 && (alpha == 0.0 || alpha != alpha)) {
-      alpha = h.epsilon;
-    }
+  static Constants<double> corrected(const Values& h, const StepContext& step) {
+    const double alpha = h.learning_rate * __builtin_sqrt(1.0 - power(h.beta2, step.t())) /
+                         (1.0 - power(h.beta1, step.t()));
     return {h.beta1, 1.0 - h.beta1, h.beta2, 1.0 - h.beta2, alpha, h.epsilon};
+  }
+
+  static Constants<double> constants(const Values& h, const StepContext& step) {
+    Constants<double> c = corrected(h, step);
+    const bool vanished = c.alpha == 0.0 || c.alpha != c.alpha;
+    if (step.rules.alpha_falls_back && vanished) c.alpha = h.epsilon;
+    return c;
   }
 
   template <class V>

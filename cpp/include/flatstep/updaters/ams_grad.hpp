@@ -19,7 +19,7 @@ struct AMSGrad {
 
   static Constants<double> constants(const Values& h, const StepContext& step) {
     // Adam's rule for a vanished α belongs to Adam alone: DL4J 0.8 had no AMSGrad.
-    return Adam::constants(h, {step.iteration, Semantics::dl4j_1_0});
+    return Adam::corrected(h, step);
   }
 
   template <class V>

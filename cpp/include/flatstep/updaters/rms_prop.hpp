@@ -27,7 +27,7 @@ struct RmsProp {
     X epsilon;
   };
 
-  static double initial_state(std::size_t, const Values& h, Semantics) { return h.epsilon; }
+  static double initial_state(std::size_t, const Values& h, const OrderRules&) { return h.epsilon; }
 
   static Constants<double> constants(const Values& h, const StepContext&) {
     return {h.learning_rate, h.rms_decay, 1.0 - h.rms_decay, h.epsilon};

@@ -20,18 +20,17 @@
 //   };
 //
 // `apply` is compiled once per instruction set, so it uses nothing but the operations of the vector
-// type V; `constants` runs in double on the calling thread. `initial_state(array, h, semantics)`
+// type V; `constants` runs in double on the calling thread. `initial_state(array, h, rules)`
 // may be added where a state does not start at 0. updaters.hpp lists the updaters.
 #pragma once
+
+#include <flatstep/semantics.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
 
 namespace flatstep {
-
-/// The order of one step: DL4J's current release, or that of release 0.8 (and 0.9).
-enum class Semantics { dl4j_1_0, dl4j_0_8 };
 
 /// What a hyper-parameter is for: only learning rates and momenta may follow a schedule.
 enum class Role { plain, learning_rate, momentum };
@@ -82,7 +81,7 @@ struct StateNames<0> {
 /// What the step constants depend on besides the hyper-parameters.
 struct StepContext {
   std::int64_t iteration;
-  Semantics semantics;
+  const OrderRules& rules;
 
   /// t of the papers: 1 in the first step.
   std::uint64_t t() const { return static_cast<std::uint64_t>(iteration) + 1; }

@@ -18,8 +18,17 @@ namespace flatstep {
 template <class... U>
 struct UpdaterList {};
 
+/// The place of U in a list that has it.
+template <class U, class... Others>
+constexpr std::size_t place_of_updater(UpdaterList<Others...>) {
+  const bool is_here[] = {__is_same(U, Others)...};
+  std::size_t place = 0;
+  while (!is_here[place]) ++place;
+  return place;
+}
+
 using Updaters = UpdaterList<  //
-    NoOp,                      // first: the engine looks it up by this place
+    NoOp,                      //
     Sgd,                       //
     Nesterovs,                 //
     AdaGrad,                   //

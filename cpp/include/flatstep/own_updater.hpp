@@ -5,7 +5,7 @@
 //   configuration.updater = flatstep::own_updater<SignSgd>({{"learning_rate", 1e-3}});
 #pragma once
 
-#include <flatstep/configuration.hpp>
+#include <flatstep/configuration/updater_configuration.hpp>
 #include <flatstep/kernels/make_kernel_table.hpp>
 #include <flatstep/simd/native.hpp>
 

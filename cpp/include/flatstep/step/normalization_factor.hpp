@@ -9,16 +9,19 @@
 // https://arxiv.org/abs/1211.5063.
 #pragma once
 
-#include <flatstep/configuration.hpp>
+#include <flatstep/configuration/choices.hpp>
 #include <flatstep/kernels/kernel_table.hpp>
-#include <flatstep/kernels/norm2.hpp>
+#include <flatstep/kernels/sum_of_squares.hpp>
 
+#include <array>
 #include <cmath>
+#include <limits>
+#include <span>
 
 namespace flatstep {
 
-/// value·2^exponent.
-struct Scaled {
+/// value·2^exponent: a number beyond the range of double.
+struct WideNumber {
   double value;
   int exponent;
 
@@ -42,10 +45,20 @@ class SumOfSquares {
 
   /// At the scale of the largest part. Of two neighbouring parts each may be the larger one, where
   /// their chunks are near the border; what lies two scales below never shows.
-  Scaled root() const {
+  WideNumber root() const {
     if (large_ != 0) return {std::sqrt(large_ + std::ldexp(middle_, down)), norm_exponent};
     if (middle_ != 0) return {std::sqrt(middle_ + std::ldexp(small_, down)), 0};
     return {std::sqrt(small_), -norm_exponent};
+  }
+
+  /// The sum at each scale, largest scale first.
+  std::array<double, 3> parts() const { return {large_, middle_, small_}; }
+  static SumOfSquares of_parts(std::span<const double, 3> parts) {
+    SumOfSquares sum;
+    sum.large_ = parts[0];
+    sum.middle_ = parts[1];
+    sum.small_ = parts[2];
+    return sum;
   }
 
  private:
@@ -56,23 +69,10 @@ class SumOfSquares {
   double small_ = 0;
 };
 
-constexpr bool is_per_layer(GradientNormalization strategy) {
-  return strategy == GradientNormalization::RenormalizeL2PerLayer ||
-         strategy == GradientNormalization::ClipL2PerLayer;
-}
-constexpr bool is_per_param(GradientNormalization strategy) {
-  return strategy == GradientNormalization::RenormalizeL2PerParamType ||
-         strategy == GradientNormalization::ClipL2PerParamType;
-}
-constexpr bool renormalizes(GradientNormalization strategy) {
-  return strategy == GradientNormalization::RenormalizeL2PerLayer ||
-         strategy == GradientNormalization::RenormalizeL2PerParamType;
-}
-
 /// The factor of a group whose gradient has that norm.
-inline Scaled normalization_factor(GradientNormalization strategy, double threshold,
-                                   const Scaled& norm) {
-  if (renormalizes(strategy)) {
+inline WideNumber normalization_factor(GradientNormalization strategy, double threshold,
+                                       const WideNumber& norm) {
+  if (rules_of(strategy).effect == NormalizationEffect::renormalize) {
     if (norm.value == 0) return {1.0, 0};
     return {1.0 / norm.value, -norm.exponent};
   }
@@ -86,7 +86,7 @@ inline Scaled normalization_factor(GradientNormalization strategy, double thresh
 /// A factor as two numbers of type T, of which the second is 1 unless their product lies outside
 /// (or near the end of) the normal range of T.
 template <class T>
-inline void split_factor(const Scaled& factor, T (&parts)[2]) {
+inline void split_factor(const WideNumber& factor, T (&parts)[2]) {
   parts[1] = 1;
   if (factor.exponent == 0 && factor.value > 0x1p-100 && factor.value < 0x1p100) {
     parts[0] = static_cast<T>(factor.value);

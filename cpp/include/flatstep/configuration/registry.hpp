@@ -5,6 +5,8 @@
 // as a callback, makes an UpdaterInfo of its own.
 #pragma once
 
+#include <flatstep/kernels/kernel_table.hpp>
+#include <flatstep/semantics.hpp>
 #include <flatstep/updaters/updaters.hpp>
 
 #include <algorithm>
@@ -19,11 +21,31 @@
 
 namespace flatstep {
 
-template <class T>
-struct KernelRow;  // kernels/kernel_table.hpp
-
 /// At most this many state arrays has a callback updater.
 inline constexpr std::size_t max_callback_state_arrays = 16;
+
+/// The shape of a state array: its parameter's, that of one of its rows (all axes but the first),
+/// of one of its columns (all but the last), or a single number.
+enum class StateShape { parameter, row, column, number };
+
+/// How a state array is stored: in the type of the parameters.
+enum class StateStorage { full };
+
+/// What a state array starts at: a number that the updater says, or its parameter.
+enum class StateStart { number, parameter };
+
+/// A state array of an updater, whatever the parameter.
+struct StateDescription {
+  std::string_view name;
+  StateShape shape = StateShape::parameter;
+  StateStart start = StateStart::number;
+  StateStorage storage = StateStorage::full;
+
+  /// What the kernels of a fused updater go through.
+  constexpr bool is_plain() const {
+    return shape == StateShape::parameter && storage == StateStorage::full;
+  }
+};
 
 /// One slot's arguments to a callback updater: gradient becomes update, in place, on scratch
 /// memory.
@@ -32,9 +54,9 @@ struct CallbackArguments {
   std::size_t slot;                    ///< place in the layout
   std::span<const std::size_t> shape;  ///< of the parameter
   bool column_major;                   ///< its memory order, and that of what follows
-  std::span<T> gradient;      ///< in: the normalised, regularised gradient; out: the update
-  std::span<T* const> state;  ///< one pointer per state array, `gradient.size()` elements each
-  double learning_rate;       ///< NaN when the updater has none
+  std::span<T> gradient;  ///< in: the normalised, regularised gradient; out: the update
+  std::span<const std::span<T>> state;  ///< the state arrays, each of the size of its shape
+  double learning_rate;                 ///< NaN when the updater has none
   std::int64_t iteration;
   std::int64_t epoch;
 };
@@ -42,9 +64,9 @@ struct CallbackArguments {
 struct UpdaterInfo {
   std::string_view name;
   std::span<const HyperParameter> hyper_parameters;
-  std::span<const std::string_view> state_names;
-  /// Of a state array, at the updater's values; empty: 0.
-  std::function<double(std::size_t array, const double* values, Semantics)> initial_state{};
+  std::vector<StateDescription> state{};
+  /// The number that a state array starts at, at the updater's values; empty: 0.
+  std::function<double(std::size_t array, const double* values, const OrderRules&)> initial_state{};
   void (*constants)(const double* values, const StepContext&, double* out) = nullptr;
 
   /// Place in the kernel tables, or -1 for an updater of the user's own.
@@ -56,6 +78,22 @@ struct UpdaterInfo {
   std::function<bool(const CallbackArguments<float>&)> float_callback{};
   std::function<bool(const CallbackArguments<double>&)> double_callback{};
 
+  template <class T>
+  const std::function<bool(const CallbackArguments<T>&)>& callback() const {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      return float_callback;
+    } else {
+      return double_callback;
+    }
+  }
+  template <class T>
+  const KernelRow<T>* own_kernels() const {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      return float_kernels;
+    } else {
+      return double_kernels;
+    }
+  }
   bool is_callback() const { return float_callback != nullptr || double_callback != nullptr; }
 
   /// Where the hyper-parameter of that role stands, or -1.
@@ -101,9 +139,9 @@ typename U::Values values_of(const double* values) {
 }
 
 template <class U>
-double initial_state_of(std::size_t array, const double* values, Semantics semantics) {
-  if constexpr (requires { U::initial_state(array, values_of<U>(values), semantics); }) {
-    return U::initial_state(array, values_of<U>(values), semantics);
+double initial_state_of(std::size_t array, const double* values, const OrderRules& rules) {
+  if constexpr (requires { &U::initial_state; }) {
+    return U::initial_state(array, values_of<U>(values), rules);
   } else {
     return 0.0;
   }
@@ -131,7 +169,9 @@ UpdaterInfo describe_updater(int index) {
   UpdaterInfo info;
   info.name = U::name;
   info.hyper_parameters = detail::hyper_parameters_of<U>();
-  info.state_names = {U::state_names.data(), U::state_names.size()};
+  for (std::size_t a = 0; a < U::state_names.size(); ++a) {
+    info.state.push_back({U::state_names.data()[a]});
+  }
   info.initial_state = &detail::initial_state_of<U>;
   info.constants = &detail::constants_of<U>;
   info.index = index;
@@ -149,6 +189,12 @@ const std::vector<UpdaterInfo>& detail::registry(UpdaterList<U...>) {
 
 /// All registered updaters, in the order of updaters.hpp.
 inline std::span<const UpdaterInfo> updater_registry() { return detail::registry(Updaters{}); }
+
+/// The UpdaterInfo of a registered updater struct.
+template <class U>
+const UpdaterInfo& registered() {
+  return updater_registry()[place_of_updater<U>(Updaters{})];
+}
 
 /// The registered updater of that name, or nullptr.
 inline const UpdaterInfo* find_updater(std::string_view name) {

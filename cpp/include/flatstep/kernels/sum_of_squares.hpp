@@ -1,4 +1,4 @@
-// norm2: the sum of squares of one chunk, in double, in 32 fixed lanes.
+// sum_of_squares: of one chunk, in double, in 32 fixed lanes.
 //
 // Formula: lane j sums x[j]², x[j+32]², …, each by one fused multiply-add; then lane j += lane
 // j+16, +8, +4, +2, +1. The same bits for every vector width, because the lanes are numbered by
@@ -52,7 +52,7 @@ inline double combine_lanes(D (&sums)[norm_lanes / D::lanes]) {
   return lanes[0];
 }
 
-struct Unscaled {
+struct AsItIs {
   template <class D>
   D operator()(D x) const {
     return x;
@@ -60,13 +60,13 @@ struct Unscaled {
 };
 
 template <class D>
-struct Scaled {
+struct Multiplied {
   D factor;
   D operator()(D x) const { return factor * x; }
 };
 
 template <class D, class T, class Scale>
-inline double sum_of_squares(const T* x, std::size_t size, Scale scale) {
+inline double sum_in_lanes(const T* x, std::size_t size, Scale scale) {
   constexpr std::size_t registers = norm_lanes / D::lanes;
   D sums[registers];
 #pragma GCC unroll 16
@@ -96,19 +96,19 @@ inline double sum_of_squares(const T* x, std::size_t size, Scale scale) {
 }  // namespace detail
 
 template <class D>
-inline ScaledSum norm2(const float* x, std::size_t size) {
-  return {detail::sum_of_squares<D>(x, size, detail::Unscaled{}), 0};
+inline ScaledSum sum_of_squares(const float* x, std::size_t size) {
+  return {detail::sum_in_lanes<D>(x, size, detail::AsItIs{}), 0};
 }
 
 template <class D>
-inline ScaledSum norm2(const double* x, std::size_t size) {
-  const double sum = detail::sum_of_squares<D>(x, size, detail::Unscaled{});
+inline ScaledSum sum_of_squares(const double* x, std::size_t size) {
+  const double sum = detail::sum_in_lanes<D>(x, size, detail::AsItIs{});
   if (!(sum <= 0x1p1000)) {
-    return {detail::sum_of_squares<D>(x, size, detail::Scaled<D>{D::broadcast(0x1p-600)}),
+    return {detail::sum_in_lanes<D>(x, size, detail::Multiplied<D>{D::broadcast(0x1p-600)}),
             norm_exponent};
   }
   if (sum < 0x1p-900) {
-    return {detail::sum_of_squares<D>(x, size, detail::Scaled<D>{D::broadcast(0x1p600)}),
+    return {detail::sum_in_lanes<D>(x, size, detail::Multiplied<D>{D::broadcast(0x1p600)}),
             -norm_exponent};
   }
   return {sum, 0};

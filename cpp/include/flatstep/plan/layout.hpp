@@ -1,7 +1,9 @@
-// The layout: slots in order, updater blocks, and where each slot's state lies in the state view.
+// The layout: slots in order, updater blocks, and the state arrays of each slot: what they are and
+// where they lie in the state view.
 #pragma once
 
-#include <flatstep/configuration.hpp>
+#include <flatstep/configuration/registry.hpp>
+#include <flatstep/configuration/settings.hpp>
 
 #include <algorithm>
 #include <charconv>
@@ -61,16 +63,39 @@ inline void check_layer_index(const SlotName& name) {
   }
 }
 
-/// One parameter's range in the flat vector, and where its state lies.
+/// A state array of one slot: what its updater says of it, and where it lies.
+struct StateArray {
+  StateDescription description;
+  double initial = 0.0;    ///< what every element starts at, unless that is the parameter
+  std::size_t offset = 0;  ///< in the state view
+  std::size_t size = 0;
+};
+
+/// One parameter's range in the flat vector, and its state.
 struct LayoutSlot {
   SlotName name;
   std::vector<std::size_t> shape;
   bool column_major = false;  ///< Fortran's order; only callbacks look at it
   std::size_t offset = 0;
   std::size_t size = 0;
-  std::size_t layer = 0;         ///< place among the layers
-  std::size_t state_offset = 0;  ///< of its first state array in the state view
-  std::size_t state_stride = 0;  ///< from one of its state arrays to the next
+  std::size_t layer = 0;  ///< place among the layers
+  std::vector<StateArray> state{};
+
+  /// The shape of one of its state arrays.
+  std::vector<std::size_t> state_shape(std::size_t array) const {
+    const std::size_t rank = shape.size();
+    switch (state[array].description.shape) {
+      case StateShape::parameter:
+        return shape;
+      case StateShape::row:
+        return {shape.begin() + (rank > 0 ? 1 : 0), shape.end()};
+      case StateShape::column:
+        return {shape.begin(), shape.end() - (rank > 0 ? 1 : 0)};
+      case StateShape::number:
+        break;
+    }
+    return {};
+  }
 };
 
 /// DL4J's updater block: neighbouring slots with equal updaters.
@@ -120,11 +145,35 @@ inline void check_slot_order(std::span<const SlotName> names) {
   }
 }
 
+namespace detail {
+
+inline std::size_t product(const std::vector<std::size_t>& shape) {
+  std::size_t size = 1;
+  for (const std::size_t extent : shape) size *= extent;
+  return size;
+}
+
+/// What each of an updater's state arrays starts at.
+inline std::vector<double> initial_values(const UpdaterConfiguration& updater,
+                                          const OrderRules& rules) {
+  const UpdaterInfo& info = *updater.kind;
+  std::vector<double> initial(info.state.size(), 0.0);
+  if (!info.initial_state) return initial;
+  std::vector<double> values;
+  for (const Schedule& value : updater.values) values.push_back(value.at(0, 0));
+  for (std::size_t a = 0; a < initial.size(); ++a) {
+    initial[a] = info.initial_state(a, values.data(), rules);
+  }
+  return initial;
+}
+
+}  // namespace detail
+
 /// Lays out slots (name, shape and size given) and their state.
 ///
 /// dl4j-1.0: block by block, within a block the first state array of all its slots, then the
 /// second; a block ends where the updater changes, and between `vb` and any other slot. dl4j-0.8:
-/// slot by slot, each slot's state arrays one after the other.
+/// every slot is a block of its own.
 inline Layout make_layout(std::vector<LayoutSlot> slots, const NetworkSettings& settings) {
   Layout layout;
   layout.slots = std::move(slots);
@@ -135,7 +184,7 @@ inline Layout make_layout(std::vector<LayoutSlot> slots, const NetworkSettings& 
     layout.size += slot.size;
   }
   const auto same_block = [&](const SlotSettings& a, const SlotSettings& b) {
-    return settings.semantics == Semantics::dl4j_1_0 && !a.visible_bias && !b.visible_bias &&
+    return settings.rules().state_in_blocks && !a.visible_bias && !b.visible_bias &&
            a.updater == b.updater;
   };
   for (std::size_t begin = 0; begin < layout.slots.size();) {
@@ -150,13 +199,16 @@ inline Layout make_layout(std::vector<LayoutSlot> slots, const NetworkSettings& 
                        last.offset + last.size,
                        layout.state_size,
                        layout.state_size};
-    const std::size_t block_size = block.param_end - block.param_start;
-    for (std::size_t i = begin; i < end; ++i) {
-      LayoutSlot& slot = layout.slots[i];
-      slot.state_offset = block.state_start + (slot.offset - block.param_start);
-      slot.state_stride = block_size;
+    const UpdaterConfiguration& updater = settings.slots[begin].updater;
+    const std::vector<double> initial = detail::initial_values(updater, settings.rules());
+    for (std::size_t a = 0; a < initial.size(); ++a) {
+      for (std::size_t i = begin; i < end; ++i) {
+        LayoutSlot& slot = layout.slots[i];
+        slot.state.push_back({updater.kind->state[a], initial[a], block.state_end, 0});
+        slot.state.back().size = detail::product(slot.state_shape(a));
+        block.state_end += slot.state.back().size;
+      }
     }
-    block.state_end += block_size * settings.slots[begin].updater.kind->state_names.size();
     layout.state_size = block.state_end;
     layout.blocks.push_back(block);
     begin = end;

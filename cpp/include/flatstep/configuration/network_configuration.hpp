@@ -1,0 +1,144 @@
+// What the user asks for, per network, layer and parameter: NetworkConfiguration holds the defaults
+// and, by layer and parameter, what overrides them. The Python classes mirror these.
+//
+// Each struct shows its fields by `visit_fields`, the one place that names them all: who checks a
+// configuration, or makes one from something else, goes through them there.
+#pragma once
+
+#include <flatstep/configuration/choices.hpp>
+#include <flatstep/configuration/updater_configuration.hpp>
+#include <flatstep/learning_rate_policy.hpp>
+#include <flatstep/schedule.hpp>
+
+#include <concepts>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+namespace flatstep {
+
+/// What a field is for, where its type does not say it: which values are legal.
+enum class FieldRole { plain, coefficient, weight_decay, threshold };
+
+/// What one parameter does differently from its layer; what is not given is inherited.
+struct ParamConfiguration {
+  std::optional<UpdaterConfiguration> updater{};
+  std::optional<Schedule> learning_rate{};
+  std::optional<LearningRatePolicy> learning_rate_policy{};
+  std::optional<std::map<std::int64_t, double>> momentum_schedule{};
+  std::optional<double> l1{};
+  std::optional<double> l2{};
+  std::optional<double> weight_decay{};
+  std::optional<bool> weight_decay_apply_lr{};
+  /// A running statistic, no gradient; not given: what the layer's kind says.
+  std::optional<bool> statistic{};
+};
+
+/// What one layer does differently from the network; what is not given is inherited.
+struct LayerConfiguration {
+  std::optional<UpdaterConfiguration> updater{};
+  std::optional<UpdaterConfiguration> bias_updater{};
+  std::optional<Schedule> bias_learning_rate{};
+  std::optional<LearningRatePolicy> learning_rate_policy{};
+  std::optional<std::map<std::int64_t, double>> momentum_schedule{};
+  std::optional<GradientNormalization> gradient_normalization{};
+  std::optional<double> gradient_normalization_threshold{};
+  std::optional<double> l1{};
+  std::optional<double> l2{};
+  std::optional<double> l1_bias{};
+  std::optional<double> l2_bias{};
+  std::optional<double> weight_decay{};
+  std::optional<double> weight_decay_bias{};
+  std::optional<bool> weight_decay_apply_lr{};
+  /// DL4J's layer type. "BatchNormalization" makes mean, var and log10stdev statistics and takes
+  /// the layer out of regularisation; no other says anything.
+  std::string kind{};
+  bool frozen = false;
+  bool pretrain = false;
+  std::map<std::string, ParamConfiguration, std::less<>> params{};
+};
+
+struct NetworkConfiguration {
+  UpdaterConfiguration updater = make_updater("Sgd");
+  std::optional<UpdaterConfiguration> bias_updater{};
+  std::optional<Schedule> bias_learning_rate{};
+  LearningRatePolicy learning_rate_policy{};
+  std::map<std::int64_t, double> momentum_schedule{};
+  GradientNormalization gradient_normalization = GradientNormalization::None;
+  double gradient_normalization_threshold = 1.0;
+  double l1 = 0.0;
+  double l2 = 0.0;
+  double l1_bias = 0.0;
+  double l2_bias = 0.0;
+  double weight_decay = 0.0;
+  double weight_decay_bias = 0.0;
+  bool weight_decay_apply_lr = true;
+  bool mini_batch = true;
+  Semantics semantics = Semantics::dl4j_1_0;
+  OnNonfinite on_nonfinite = OnNonfinite::raise;
+  /// Parameter types that are biases; the visible bias "vb" always is.
+  std::vector<std::string> bias_params{"b", "bias"};
+  std::map<std::string, LayerConfiguration, std::less<>> layers{};
+};
+
+/// visit(name, field, role) for every field, in the order in which errors are looked for.
+template <class Self, class Visit>
+  requires std::same_as<std::remove_const_t<Self>, ParamConfiguration>
+void visit_fields(Self& param, Visit&& visit) {
+  visit("updater", param.updater, FieldRole::plain);
+  visit("learning_rate", param.learning_rate, FieldRole::plain);
+  visit("learning_rate_policy", param.learning_rate_policy, FieldRole::plain);
+  visit("momentum_schedule", param.momentum_schedule, FieldRole::plain);
+  visit("l1", param.l1, FieldRole::coefficient);
+  visit("l2", param.l2, FieldRole::coefficient);
+  visit("weight_decay", param.weight_decay, FieldRole::weight_decay);
+  visit("weight_decay_apply_lr", param.weight_decay_apply_lr, FieldRole::plain);
+  visit("statistic", param.statistic, FieldRole::plain);
+}
+
+/// The fields that a layer and a network have both.
+template <class Self, class Visit>
+void visit_shared_fields(Self& level, Visit&& visit) {
+  visit("updater", level.updater, FieldRole::plain);
+  visit("bias_updater", level.bias_updater, FieldRole::plain);
+  visit("bias_learning_rate", level.bias_learning_rate, FieldRole::plain);
+  visit("learning_rate_policy", level.learning_rate_policy, FieldRole::plain);
+  visit("momentum_schedule", level.momentum_schedule, FieldRole::plain);
+  visit("gradient_normalization", level.gradient_normalization, FieldRole::plain);
+  visit("gradient_normalization_threshold", level.gradient_normalization_threshold,
+        FieldRole::threshold);
+  visit("l1", level.l1, FieldRole::coefficient);
+  visit("l2", level.l2, FieldRole::coefficient);
+  visit("l1_bias", level.l1_bias, FieldRole::coefficient);
+  visit("l2_bias", level.l2_bias, FieldRole::coefficient);
+  visit("weight_decay", level.weight_decay, FieldRole::weight_decay);
+  visit("weight_decay_bias", level.weight_decay_bias, FieldRole::weight_decay);
+  visit("weight_decay_apply_lr", level.weight_decay_apply_lr, FieldRole::plain);
+}
+
+template <class Self, class Visit>
+  requires std::same_as<std::remove_const_t<Self>, LayerConfiguration>
+void visit_fields(Self& layer, Visit&& visit) {
+  visit_shared_fields(layer, visit);
+  visit("kind", layer.kind, FieldRole::plain);
+  visit("frozen", layer.frozen, FieldRole::plain);
+  visit("pretrain", layer.pretrain, FieldRole::plain);
+  visit("params", layer.params, FieldRole::plain);
+}
+
+template <class Self, class Visit>
+  requires std::same_as<std::remove_const_t<Self>, NetworkConfiguration>
+void visit_fields(Self& network, Visit&& visit) {
+  visit_shared_fields(network, visit);
+  visit("mini_batch", network.mini_batch, FieldRole::plain);
+  visit("semantics", network.semantics, FieldRole::plain);
+  visit("on_nonfinite", network.on_nonfinite, FieldRole::plain);
+  visit("bias_params", network.bias_params, FieldRole::plain);
+  visit("layers", network.layers, FieldRole::plain);
+}
+
+}  // namespace flatstep

@@ -1,0 +1,295 @@
+// resolve: the settings of every layer and slot of a layout, from a configuration. It alone decides
+// what inherits from what.
+//
+// Of an updater the nearest wins: parameter; for biases then the layer's and the network's bias
+// updater; layer; network. A rate given by itself (a parameter's learning_rate, or the
+// bias_learning_rate of layer or network) replaces that of the updater; the latter does not touch
+// an updater that was given to the parameter. An updater without a rate ignores both.
+//
+// Every error is a std::invalid_argument that says where, what was expected, what came, what to do.
+#pragma once
+
+#include <flatstep/configuration/network_configuration.hpp>
+#include <flatstep/configuration/settings.hpp>
+#include <flatstep/configuration/validate.hpp>
+#include <flatstep/text.hpp>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace flatstep {
+
+namespace detail {
+
+/// The value of the nearest level that has one.
+template <class T>
+const T& nearest(const std::optional<T>& param, const std::optional<T>& layer, const T& network) {
+  return param ? *param : layer ? *layer : network;
+}
+
+inline bool is_statistic(const LayerConfiguration& layer, const ParamConfiguration& param,
+                         std::string_view name) {
+  const bool of_kind = layer.kind == "BatchNormalization" &&
+                       (name == "mean" || name == "var" || name == "log10stdev");
+  return param.statistic.value_or(of_kind);
+}
+
+inline UpdaterConfiguration resolve_updater(const NetworkConfiguration& network,
+                                            const LayerConfiguration& layer,
+                                            const ParamConfiguration& param, bool bias) {
+  UpdaterConfiguration updater = param.updater                  ? *param.updater
+                                 : bias && layer.bias_updater   ? *layer.bias_updater
+                                 : bias && network.bias_updater ? *network.bias_updater
+                                 : layer.updater                ? *layer.updater
+                                                                : network.updater;
+  const int place = updater.kind->find(Role::learning_rate);
+  if (place < 0) return updater;
+  Schedule& rate = updater.values[static_cast<std::size_t>(place)];
+  if (param.learning_rate) {
+    rate = *param.learning_rate;
+  } else if (bias && !param.updater) {
+    if (layer.bias_learning_rate) {
+      rate = *layer.bias_learning_rate;
+    } else if (network.bias_learning_rate) {
+      rate = *network.bias_learning_rate;
+    }
+  }
+  return updater;
+}
+
+inline void refuse_updater_of_statistic(const std::string& where, const ParamConfiguration& param) {
+  if (param.updater && param.updater->kind != &registered<NoOp>()) {
+    refuse(where, "updater: expected none or NoOp for a statistic, got " + name_of(*param.updater) +
+                      "; a statistic is moved by its gradient as it stands (statistic=False makes "
+                      "it an ordinary parameter)");
+  }
+  const std::pair<std::string_view, double> coefficients[] = {
+      {"l1", param.l1.value_or(0.0)},
+      {"l2", param.l2.value_or(0.0)},
+      {"weight_decay", param.weight_decay.value_or(0.0)}};
+  for (const auto& [argument, value] : coefficients) {
+    if (value != 0.0) {
+      refuse(where,
+             std::string(argument) + ": expected 0 for a statistic, got " + text::number(value));
+    }
+  }
+}
+
+inline void resolve_regularization(const std::string& where, const NetworkConfiguration& network,
+                                   const LayerConfiguration& layer, const ParamConfiguration& param,
+                                   SlotSettings& slot) {
+  const bool exempt = layer.kind == "BatchNormalization";
+  const auto coefficient = [&](const std::optional<double>& of_param,
+                               const std::optional<double>& of_layer, double of_network) {
+    return of_param ? *of_param : exempt ? 0.0 : of_layer.value_or(of_network);
+  };
+  const bool bias = slot.bias;
+  slot.l1 = bias ? coefficient(param.l1, layer.l1_bias, network.l1_bias)
+                 : coefficient(param.l1, layer.l1, network.l1);
+  slot.l2 = bias ? coefficient(param.l2, layer.l2_bias, network.l2_bias)
+                 : coefficient(param.l2, layer.l2, network.l2);
+  slot.weight_decay =
+      bias ? coefficient(param.weight_decay, layer.weight_decay_bias, network.weight_decay_bias)
+           : coefficient(param.weight_decay, layer.weight_decay, network.weight_decay);
+  slot.weight_decay_apply_lr = nearest(param.weight_decay_apply_lr, layer.weight_decay_apply_lr,
+                                       network.weight_decay_apply_lr);
+  if (slot.updater.weight_decay != 0.0) {
+    if (slot.weight_decay != 0.0) {
+      refuse(where, "weight_decay: expected 0 beside AdamW, which has a weight decay of " +
+                        text::number(slot.updater.weight_decay) + ", got " +
+                        text::number(slot.weight_decay) + "; use Adam, or leave it to AdamW");
+    }
+    slot.weight_decay = std::exchange(slot.updater.weight_decay, 0.0);
+    slot.weight_decay_apply_lr = true;
+  }
+}
+
+inline void resolve_policy(const std::string& where, const LearningRatePolicy& policy,
+                           SlotSettings& slot) {
+  const UpdaterInfo& kind = *slot.updater.kind;
+  const int place = kind.find(Role::learning_rate);
+  if (place < 0 || policy.kind == LearningRatePolicy::Kind::None) return;
+  if (!slot.updater.values[static_cast<std::size_t>(place)].is_constant()) {
+    refuse(where, "expected a learning_rate_policy or a schedule, got both: policy " +
+                      text::quoted(to_string(policy.kind)) +
+                      " and a schedule as learning_rate of " + std::string(kind.name) +
+                      "; give a number as learning_rate, or LearningRatePolicy(\"None\") to the "
+                      "layer or parameter");
+  }
+  slot.policy = policy;
+}
+
+inline void resolve_momentum_schedule(const std::string& where,
+                                      const std::map<std::int64_t, double>& schedule,
+                                      SlotSettings& slot) {
+  const UpdaterInfo& kind = *slot.updater.kind;
+  const int place = kind.find(Role::momentum);
+  if (place < 0 || schedule.empty()) return;
+  const auto momentum = static_cast<std::size_t>(place);
+  if (!slot.updater.values[momentum].is_constant()) {
+    refuse(where, "expected a momentum_schedule or a schedule as momentum of " +
+                      std::string(kind.name) +
+                      ", got both; give a number as momentum, or leave out momentum_schedule");
+  }
+  for (const auto& [iteration, value] : schedule) {
+    validate_value(where + ": momentum_schedule[" + std::to_string(iteration) + "]",
+                   std::string(kind.name), kind.hyper_parameters[momentum], value);
+  }
+  slot.momentum_schedule = schedule;
+}
+
+inline SlotSettings resolve_slot(const NetworkConfiguration& network,
+                                 const LayerConfiguration& layer, const ParamConfiguration& param,
+                                 const SlotName& name) {
+  const std::string where = "parameter " + text::quoted(name.key);
+  SlotSettings slot;
+  slot.visible_bias = name.param == "vb";
+  slot.pretrain = layer.pretrain;
+  slot.frozen = layer.frozen;
+  slot.statistic = is_statistic(layer, param, name.param);
+  if (slot.statistic) {
+    refuse_updater_of_statistic(where, param);
+    slot.updater = make_updater(registered<NoOp>());
+    return slot;
+  }
+  slot.bias = slot.visible_bias || std::ranges::count(network.bias_params, name.param) != 0;
+  slot.updater = resolve_updater(network, layer, param, slot.bias);
+  resolve_regularization(where, network, layer, param, slot);
+  resolve_policy(
+      where,
+      nearest(param.learning_rate_policy, layer.learning_rate_policy, network.learning_rate_policy),
+      slot);
+  resolve_momentum_schedule(
+      where, nearest(param.momentum_schedule, layer.momentum_schedule, network.momentum_schedule),
+      slot);
+  if (!slot.frozen) return slot;
+
+  // A frozen slot is checked like any other, but nothing of it moves, not even the state that one
+  // of the orders gives it.
+  SlotSettings frozen;
+  frozen.visible_bias = slot.visible_bias;
+  frozen.bias = slot.bias;
+  frozen.pretrain = slot.pretrain;
+  frozen.frozen = true;
+  frozen.updater = rules_of(network.semantics).frozen_slots_have_state
+                       ? std::move(slot.updater)
+                       : make_updater(registered<NoOp>());
+  return frozen;
+}
+
+inline LayerSettings resolve_layer(const NetworkConfiguration& network,
+                                   const LayerConfiguration& layer, const std::string& name) {
+  LayerSettings settings;
+  settings.name = name;
+  settings.frozen = layer.frozen;
+  settings.pretrain = layer.pretrain;
+  const auto strategy = layer.gradient_normalization.value_or(network.gradient_normalization);
+  settings.threshold = rules_of(strategy).group == NormalizationGroup::network
+                           ? network.gradient_normalization_threshold
+                           : layer.gradient_normalization_threshold.value_or(
+                                 network.gradient_normalization_threshold);
+  const bool skipped =
+      layer.frozen || (layer.pretrain && !rules_of(network.semantics).normalizes_pretraining);
+  settings.strategy = skipped ? GradientNormalization::None : strategy;
+  return settings;
+}
+
+/// Every name under `layers` and `params` must be one that the layout has.
+inline void validate_names(const NetworkConfiguration& network, std::span<const SlotName> slots) {
+  for (const auto& [layer_name, layer] : network.layers) {
+    std::vector<std::string> params;
+    std::vector<std::string> layers;
+    for (const SlotName& slot : slots) {
+      if (slot.layer == layer_name) params.push_back(slot.param);
+      if (layers.empty() || layers.back() != slot.layer) layers.push_back(slot.layer);
+    }
+    if (params.empty()) {
+      refuse("layers", "expected names of layers with parameters (" + text::quoted_list(layers) +
+                           "), got " + text::quoted(layer_name) + "; correct or remove it");
+    }
+    for (const auto& entry : layer.params) {
+      if (std::ranges::count(params, entry.first) == 0) {
+        refuse(layer_text(layer_name), "params: expected names of its parameters (" +
+                                           text::quoted_list(params) + "), got " +
+                                           text::quoted(entry.first) + "; correct or remove it");
+      }
+    }
+  }
+}
+
+/// A momentum schedule that reaches no momentum is a mistake, not a default.
+inline void validate_momentum_reached(const NetworkConfiguration& network,
+                                      std::span<const SlotName> slots,
+                                      const NetworkSettings& settings) {
+  const auto require_reached = [&](const std::string& where,
+                                   const std::map<std::int64_t, double>& schedule,
+                                   const std::string* layer, const std::string* param) {
+    if (schedule.empty()) return;
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+      const bool inside = (layer == nullptr || slots[i].layer == *layer) &&
+                          (param == nullptr || slots[i].param == *param);
+      if (inside && settings.slots[i].updater.kind->find(Role::momentum) >= 0) return;
+    }
+    refuse(where,
+           "momentum_schedule: expected an updater with a momentum (Nesterovs), got none; "
+           "use Nesterovs, or leave out momentum_schedule");
+  };
+  require_reached("network", network.momentum_schedule, nullptr, nullptr);
+  for (const auto& layer : network.layers) {
+    require_reached(layer_text(layer.first),
+                    layer.second.momentum_schedule.value_or(std::map<std::int64_t, double>{}),
+                    &layer.first, nullptr);
+    for (const auto& param : layer.second.params) {
+      require_reached(layer_text(layer.first) + ", parameter " + text::quoted(param.first),
+                      param.second.momentum_schedule.value_or(std::map<std::int64_t, double>{}),
+                      &layer.first, &param.first);
+    }
+  }
+}
+
+}  // namespace detail
+
+/// The settings of every layer and slot. `slots` are in the order of the layout, those of one layer
+/// next to each other.
+inline NetworkSettings resolve(const NetworkConfiguration& network,
+                               std::span<const SlotName> slots) {
+  validate(network);
+  detail::validate_names(network, slots);
+
+  NetworkSettings settings;
+  settings.semantics = network.semantics;
+  settings.mini_batch = network.mini_batch;
+  settings.on_nonfinite = network.on_nonfinite;
+
+  static const LayerConfiguration plain_layer;
+  static const ParamConfiguration plain_param;
+  const LayerConfiguration* layer = &plain_layer;
+  for (const SlotName& name : slots) {
+    if (settings.layers.empty() || settings.layers.back().name != name.layer) {
+      for (const LayerSettings& earlier : settings.layers) {
+        if (earlier.name == name.layer) {
+          detail::refuse("parameter " + text::quoted(name.key),
+                         "expected the parameters of " + detail::layer_text(name.layer) +
+                             " next to each other, got others between them; reorder them");
+        }
+      }
+      const auto found = network.layers.find(name.layer);
+      layer = found == network.layers.end() ? &plain_layer : &found->second;
+      settings.layers.push_back(detail::resolve_layer(network, *layer, name.layer));
+    }
+    const auto found = layer->params.find(name.param);
+    const ParamConfiguration& param = found == layer->params.end() ? plain_param : found->second;
+    settings.slots.push_back(detail::resolve_slot(network, *layer, param, name));
+    settings.slots.back().layer = settings.layers.size() - 1;
+  }
+  detail::validate_momentum_reached(network, slots, settings);
+  return settings;
+}
+
+}  // namespace flatstep

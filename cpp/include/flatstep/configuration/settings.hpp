@@ -1,0 +1,75 @@
+// Settings: what every layer and slot of a layout gets. resolve() makes them; everything that comes
+// after reads them and decides nothing about inheritance.
+#pragma once
+
+#include <flatstep/configuration/choices.hpp>
+#include <flatstep/configuration/updater_configuration.hpp>
+#include <flatstep/learning_rate_policy.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace flatstep {
+
+/// A slot of the layout: its key ("0_W") and the two parts of it.
+struct SlotName {
+  std::string key;
+  std::string layer;
+  std::string param;
+};
+
+struct SlotSettings {
+  /// NoOp for statistics, and for frozen slots under dl4j-1.0. Its weight decay is in
+  /// `weight_decay` below and 0 here, so that Adam and AdamW are equal.
+  UpdaterConfiguration updater;
+  bool frozen = false;
+  bool statistic = false;
+  bool pretrain = false;
+  bool visible_bias = false;
+  bool bias = false;  ///< regularised, and given a rate, as biases are
+  double l1 = 0.0;
+  double l2 = 0.0;
+  double weight_decay = 0.0;
+  bool weight_decay_apply_lr = true;
+  /// None unless the updater has a learning rate.
+  LearningRatePolicy policy;
+  /// Empty unless the updater has a momentum.
+  std::map<std::int64_t, double> momentum_schedule;
+  /// Place of its layer in NetworkSettings::layers.
+  std::size_t layer = 0;
+};
+
+struct LayerSettings {
+  std::string name;
+  /// None where the layer is frozen, and in pretraining under dl4j-0.8, which skips normalisation
+  /// there.
+  GradientNormalization strategy = GradientNormalization::None;
+  double threshold = 1.0;
+  bool frozen = false;
+  bool pretrain = false;
+};
+
+struct NetworkSettings {
+  Semantics semantics = Semantics::dl4j_1_0;
+  bool mini_batch = true;
+  OnNonfinite on_nonfinite = OnNonfinite::raise;
+  std::vector<LayerSettings> layers;  ///< in the order of the slots
+  std::vector<SlotSettings> slots;
+
+  const OrderRules& rules() const { return rules_of(semantics); }
+  const LayerSettings& layer_of(std::size_t slot) const { return layers[slots[slot].layer]; }
+
+  /// The strategy that a slot's gradient goes through: its layer's, but that a statistic is not in
+  /// the network's group.
+  GradientNormalization strategy_of(std::size_t slot) const {
+    const GradientNormalization strategy = layer_of(slot).strategy;
+    const bool outside =
+        slots[slot].statistic && rules_of(strategy).group == NormalizationGroup::network;
+    return outside ? GradientNormalization::None : strategy;
+  }
+};
+
+}  // namespace flatstep

@@ -1,0 +1,247 @@
+// make_plan: settings and layout become a plan.
+//
+// The orders differ here in what the rules of their row say: what is divided by the batch, and
+// where regularisation stands. Both are two ways of filling the constants of one fused pass.
+#pragma once
+
+#include <flatstep/plan/layout.hpp>
+#include <flatstep/plan/plan.hpp>
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace flatstep {
+
+/// Which part of a network an engine takes, where several share one: neighbouring chunks, about
+/// equally many elements each. By itself it takes all.
+struct Share {
+  std::size_t part = 0;
+  std::size_t parts = 1;
+};
+
+namespace detail {
+
+inline bool same_bits(double a, double b) {
+  return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b);
+}
+
+class PlanBuilder {
+ public:
+  PlanBuilder(const Layout& layout, const NetworkSettings& settings,
+              std::span<const RateState> rates, std::size_t cached_elements, const Share& share)
+      : layout_(layout),
+        settings_(settings),
+        rates_(rates),
+        cached_elements_(cached_elements),
+        share_(share) {}
+
+  Plan build() {
+    plan_.on_nonfinite = settings_.on_nonfinite;
+    plan_.rules = &settings_.rules();
+    plan_.slots.resize(layout_.slots.size());
+    for (std::size_t i = 0; i < layout_.slots.size(); ++i) {
+      if (!settings_.slots[i].frozen) add_slot(i);
+    }
+    make_groups();
+    plan_.looks_first = settings_.on_nonfinite != OnNonfinite::propagate ||
+                        !plan_.callback_slots.empty() || has_global_group() || share_.parts > 1;
+    order_chunks();
+    make_stages();
+    return std::move(plan_);
+  }
+
+ private:
+  /// The visible bias stops after normalisation, but in pretraining.
+  bool stops_early(std::size_t i) const {
+    return settings_.slots[i].visible_bias && !settings_.slots[i].pretrain;
+  }
+
+  void add_slot(std::size_t i) {
+    const SlotSettings& s = settings_.slots[i];
+    const OrderRules& rules = settings_.rules();
+    PlanSlot& slot = plan_.slots[i];
+    slot.active = true;
+    slot.divides_before = rules.divides_gradient && settings_.mini_batch && !s.statistic;
+
+    Run run{};
+    run.rate_group = rate_group_of(i);
+    run.updater = s.updater.kind;
+    run.clamp = rules_of(settings_.strategy_of(i)).group == NormalizationGroup::element
+                    ? settings_.layer_of(i).threshold
+                    : std::numeric_limits<double>::infinity();
+    if (stops_early(i)) {
+      run.updater = &registered<NoOp>();
+    } else {
+      (rules.regularizes_gradient ? run.l1_before : run.l1_after) = s.l1;
+      (rules.regularizes_gradient ? run.l2_before : run.l2_after) = s.l2;
+      if (rules.has_weight_decay) {
+        run.l2_after = s.weight_decay;
+        run.l2_after_applies_rate =
+            s.weight_decay_apply_lr && s.updater.kind->has_learning_rate() && s.weight_decay != 0;
+      }
+      run.divides_after = !rules.divides_gradient && settings_.mini_batch;
+      if (s.updater.kind->is_callback()) {
+        run.callback = s.updater.kind;
+        run.updater = &registered<NoOp>();
+        plan_.callback_slots.push_back(i);
+      }
+    }
+    slot.run = place_of(run, plan_.runs);
+  }
+
+  template <class X>
+  static std::size_t place_of(const X& x, std::vector<X>& list) {
+    const auto found = std::find(list.begin(), list.end(), x);
+    const auto place = static_cast<std::size_t>(found - list.begin());
+    if (place == list.size()) list.push_back(x);
+    return place;
+  }
+
+  std::size_t rate_group_of(std::size_t i) {
+    const SlotSettings& s = settings_.slots[i];
+    const bool follows_policy = !stops_early(i);
+    for (std::size_t k = 0; k < plan_.rate_groups.size(); ++k) {
+      RateGroup& group = plan_.rate_groups[k];
+      const RateState& rate = rates_[group.slots.front()];
+      if (group.follows_policy == follows_policy &&
+          same_bits(rate.learning_rate, rates_[i].learning_rate) &&
+          same_bits(rate.momentum, rates_[i].momentum) && group.settings->updater == s.updater &&
+          group.settings->policy == s.policy &&
+          group.settings->momentum_schedule == s.momentum_schedule) {
+        group.slots.push_back(i);
+        return k;
+      }
+    }
+    plan_.rate_groups.push_back({&s, {i}, follows_policy});
+    return plan_.rate_groups.size() - 1;
+  }
+
+  void make_groups() {
+    std::size_t of_network = none;
+    std::size_t of_layer = none;
+    for (std::size_t i = 0; i < plan_.slots.size(); ++i) {
+      if (i == 0 || settings_.slots[i].layer != settings_.slots[i - 1].layer) of_layer = none;
+      if (!plan_.slots[i].active) continue;
+      const GradientNormalization strategy = settings_.strategy_of(i);
+      const StrategyRules& rules = rules_of(strategy);
+      if (!rules.has_norm()) continue;
+      std::size_t of_param = none;
+      std::size_t& group = rules.group == NormalizationGroup::network ? of_network
+                           : rules.group == NormalizationGroup::layer ? of_layer
+                                                                      : of_param;
+      if (group == none) {
+        group = plan_.groups.size();
+        plan_.groups.push_back({strategy, settings_.layer_of(i).threshold, {}});
+      }
+      plan_.groups[group].slots.push_back(i);
+      plan_.slots[i].group = group;
+    }
+  }
+
+  bool has_global_group() const {
+    return std::any_of(plan_.groups.begin(), plan_.groups.end(), [](const Group& group) {
+      return rules_of(group.strategy).group == NormalizationGroup::network;
+    });
+  }
+
+  /// Chunks follow the slots, so that a stage is a stretch of them; but where the whole network
+  /// fits the cache, run by run, so that equal slots that are no neighbours share one kernel call.
+  void order_chunks() {
+    std::vector<std::size_t>& order = plan_.order;
+    for (std::size_t i = 0; i < plan_.slots.size(); ++i) {
+      if (plan_.slots[i].active) order.push_back(i);
+    }
+    if (fits_cache()) {
+      std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+        return plan_.slots[a].run < plan_.slots[b].run;
+      });
+    }
+    for (const std::size_t i : order) {
+      PlanSlot& slot = plan_.slots[i];
+      slot.chunk_begin = plan_.chunks.size();
+      for (std::size_t offset = 0; offset < layout_.slots[i].size; offset += chunk_size) {
+        plan_.chunks.push_back({i, offset, std::min(chunk_size, layout_.slots[i].size - offset)});
+      }
+      slot.chunk_end = plan_.chunks.size();
+    }
+  }
+
+  bool fits_cache() const { return layout_.size <= cached_elements_; }
+
+  /// The first chunk of a part of the network: that before which lies its share of the elements.
+  std::size_t first_chunk(std::size_t part) const {
+    if (part == share_.parts) return plan_.chunks.size();
+    std::size_t all = 0;
+    for (const Chunk& chunk : plan_.chunks) all += chunk.size;
+    const std::size_t target = all / share_.parts * part;
+    std::size_t before = 0;
+    std::size_t c = 0;
+    while (before < target) before += plan_.chunks[c++].size;
+    return c;
+  }
+
+  /// A stage is one group, or a stretch without norms; neighbouring small groups share one.
+  void make_stages() {
+    if (plan_.looks_first || fits_cache()) {
+      plan_.stages.push_back(
+          {first_chunk(share_.part), first_chunk(share_.part + 1), 0, plan_.groups.size()});
+      plan_.stretches.push_back({0, 1, false});
+      return;
+    }
+    std::size_t elements = 0;  // of the last stage
+    for (std::size_t i = 0; i < plan_.slots.size();) {
+      if (!plan_.slots[i].active) {
+        ++i;
+        continue;
+      }
+      const std::size_t group = plan_.slots[i].group;
+      const std::size_t begin = i;
+      std::size_t size = 0;
+      for (; i < plan_.slots.size() && plan_.slots[i].active && plan_.slots[i].group == group;
+           ++i) {
+        size += layout_.slots[i].size;
+      }
+      const std::size_t chunk_begin = plan_.slots[begin].chunk_begin;
+      const std::size_t chunk_end = plan_.slots[i - 1].chunk_end;
+      const bool normed = group != none;
+      const bool joins = !plan_.stages.empty() && normed == plan_.stages.back().is_normed() &&
+                         (!normed || elements + size <= chunk_size);
+      if (!joins) {
+        const bool fits = normed && size <= cached_elements_;
+        if (!fits || plan_.stretches.empty() || !plan_.stretches.back().by_thread) {
+          plan_.stretches.push_back({plan_.stages.size(), plan_.stages.size(), fits});
+        }
+        ++plan_.stretches.back().stage_end;
+        plan_.stages.push_back({chunk_begin, chunk_begin, normed ? group : 0, normed ? group : 0});
+        elements = 0;
+      }
+      plan_.stages.back().chunk_end = chunk_end;
+      if (normed) plan_.stages.back().group_end = group + 1;
+      elements += size;
+    }
+  }
+
+  const Layout& layout_;
+  const NetworkSettings& settings_;
+  std::span<const RateState> rates_;
+  std::size_t cached_elements_;
+  Share share_;
+  Plan plan_;
+};
+
+}  // namespace detail
+
+/// @param cached_elements how many elements of a gradient may be expected to stay in the cache
+///   between norm and pass
+inline Plan make_plan(const Layout& layout, const NetworkSettings& settings,
+                      std::span<const RateState> rates, std::size_t cached_elements,
+                      const Share& share = {}) {
+  return detail::PlanBuilder(layout, settings, rates, cached_elements, share).build();
+}
+
+}  // namespace flatstep

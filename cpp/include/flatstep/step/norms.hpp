@@ -1,0 +1,120 @@
+// Norms in three moves: a look at each chunk of the gradient (its sum of squares, or whether it is
+// finite) → exchange, between the engines that share a network → factors, one per normalisation
+// group.
+#pragma once
+
+#include <flatstep/step/exchange.hpp>
+#include <flatstep/step/normalization_factor.hpp>
+#include <flatstep/step/step.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+namespace flatstep {
+inline namespace FLATSTEP_DISPATCH {
+
+template <class T>
+class Norms {
+ public:
+  explicit Norms(const Plan& plan)
+      : sums_(plan.chunks.size(), ScaledSum{0, 0}),
+        finite_(plan.chunks.size(), 1),
+        slot_sums_(plan.slots.size()),
+        group_norms_(plan.groups.size(), {no_value, 0}),
+        group_factors_(plan.groups.size(), {no_value, 0}) {}
+
+  /// Sums of squares where a norm is needed, else whether all is finite where that is asked.
+  void look(const Step<T>& step, std::size_t chunk_begin, std::size_t chunk_end) {
+    const bool looks = step.plan.on_nonfinite != OnNonfinite::propagate;
+    for (std::size_t c = chunk_begin; c < chunk_end; ++c) {
+      const Chunk& chunk = step.plan.chunks[c];
+      const T* const gradient = step.memory.gradients[chunk.slot] + chunk.offset;
+      if (step.plan.slots[chunk.slot].group != none) {
+        sums_[c] = step.kernels.sum_of_squares(gradient, chunk.size);
+        finite_[c] = std::isfinite(sums_[c].sum);
+      } else if (looks) {
+        finite_[c] = step.kernels.all_finite(gradient, chunk.size);
+      }
+    }
+  }
+
+  /// Makes the looks at this engine's chunks those at all chunks; false where that fails.
+  bool exchange(const Plan& plan, const Exchange& exchange) {
+    const Stage& own = plan.stages.front();
+    std::vector<double> found(numbers_per_chunk * plan.chunks.size(), 0.0);
+    for (std::size_t c = own.chunk_begin; c < own.chunk_end; ++c) {
+      SumOfSquares sum;
+      sum.add(sums_[c]);
+      const auto parts = sum.parts();
+      const auto at = std::copy(parts.begin(), parts.end(), &found[numbers_per_chunk * c]);
+      *at = finite_[c] == 0 ? 1.0 : 0.0;
+    }
+    if (!detail::exchanged(exchange, found)) return false;
+    for (std::size_t c = 0; c < plan.chunks.size(); ++c) {
+      const double* const at = &found[numbers_per_chunk * c];
+      sums_[c] = at[0] != 0   ? ScaledSum{at[0], norm_exponent}
+                 : at[2] != 0 ? ScaledSum{at[2], -norm_exponent}
+                              : ScaledSum{at[1], 0};
+      finite_[c] = at[3] == 0;
+    }
+    return true;
+  }
+
+  /// Norms and factors of a stage's groups; set(slot, factor) for each of their slots.
+  template <class Set>
+  void find_factors(const Step<T>& step, const Stage& stage, Set&& set) {
+    for (std::size_t k = stage.group_begin; k < stage.group_end; ++k) {
+      const Group& group = step.plan.groups[k];
+      SumOfSquares total;
+      for (const std::size_t i : group.slots) {
+        const PlanSlot& slot = step.plan.slots[i];
+        SumOfSquares sum;
+        for (std::size_t c = slot.chunk_begin; c < slot.chunk_end; ++c) sum.add(sums_[c]);
+        slot_sums_[i] = sum;
+        total.add(sum, slot.divides_before ? step.inverse_batch : 1.0);
+      }
+      group_norms_[k] = total.root();
+      group_factors_[k] = normalization_factor(group.strategy, group.threshold, group_norms_[k]);
+      for (const std::size_t i : group.slots) {
+        WideNumber factor = group_factors_[k];
+        if (step.plan.slots[i].divides_before) factor.value *= step.inverse_batch;
+        set(i, factor);
+      }
+    }
+  }
+
+  bool all_finite() const { return std::find(finite_.begin(), finite_.end(), 0) == finite_.end(); }
+
+  bool is_finite(const PlanSlot& slot) const {
+    return std::all_of(finite_.begin() + static_cast<std::ptrdiff_t>(slot.chunk_begin),
+                       finite_.begin() + static_cast<std::ptrdiff_t>(slot.chunk_end),
+                       [](char finite) { return finite != 0; });
+  }
+
+  /// The norm of a slot, as if its elements were multiplied by `scale`.
+  double slot_norm(std::size_t slot, double scale) const {
+    return slot_sums_[slot].root().get() * scale;
+  }
+  double group_norm(std::size_t group) const { return group_norms_[group].get(); }
+  /// NaN before there was one.
+  double group_factor(std::size_t group) const { return group_factors_[group].get(); }
+
+ private:
+  /// What of a chunk is exchanged: its sum at three scales, and whether it is not finite.
+  static constexpr std::size_t numbers_per_chunk = 4;
+
+  // Per chunk.
+  std::vector<ScaledSum> sums_;
+  std::vector<char> finite_;
+  // Per slot.
+  std::vector<SumOfSquares> slot_sums_;
+  // Per group.
+  std::vector<WideNumber> group_norms_;
+  std::vector<WideNumber> group_factors_;
+};
+
+}  // namespace FLATSTEP_DISPATCH
+}  // namespace flatstep

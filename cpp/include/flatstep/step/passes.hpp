@@ -1,0 +1,191 @@
+// Passes: the segments and constants of the fused pass, and the calls of its kernels.
+#pragma once
+
+#include <flatstep/step/normalization_factor.hpp>
+#include <flatstep/step/rates.hpp>
+#include <flatstep/step/step.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+namespace flatstep {
+inline namespace FLATSTEP_DISPATCH {
+
+template <class T>
+class Passes {
+ public:
+  Passes(const Layout& layout, const Plan& plan, std::span<T* const> parameters,
+         std::span<T> state_view) {
+    make_segments(layout, plan, parameters, state_view);
+    for (const Run& run : plan.runs) constants_.push_back(constants_of(run));
+  }
+
+  /// Points the segments at the step's gradients and updates; false where a gradient is missing.
+  bool take_memory(const StepMemory<T>& memory) {
+    bool complete = true;
+    const bool applies = memory.updates.empty();
+    for (std::size_t k = 0; k < segments_.size(); ++k) {
+      Segment<T>& segment = segments_[k];
+      segment.gradient = memory.gradients[segment_slots_[k]];
+      if (!applies) segment.update = memory.updates[segment_slots_[k]];
+      complete = complete && (segment.gradient != nullptr || segment.size == 0);
+    }
+    return complete;
+  }
+
+  /// The constants that depend on rates and on the batch size, and the factors of the slots that
+  /// have no norm.
+  void prepare(const Plan& plan, const Rates& rates, double inverse_batch) {
+    for (std::size_t k = 0; k < plan.runs.size(); ++k) {
+      const Run& run = plan.runs[k];
+      PassConstants<T>& constants = constants_[k];
+      if (run.l2_after_applies_rate) {
+        constants.l2_after =
+            static_cast<T>(run.l2_after * rates.learning_rate(plan, run.rate_group));
+      }
+      if (run.divides_after) constants.post = static_cast<T>(inverse_batch);
+      const auto& scalars = rates.scalars(run.rate_group);
+      for (std::size_t i = 0; i < max_constants; ++i) {
+        constants.updater[i] = static_cast<T>(scalars[i]);
+      }
+    }
+    if (batch_of_factors_ == inverse_batch) return;
+    batch_of_factors_ = inverse_batch;
+    for (std::size_t k = 0; k < segments_.size(); ++k) {
+      const PlanSlot& slot = plan.slots[segment_slots_[k]];
+      if (slot.group != none) continue;
+      split_factor<T>({slot.divides_before ? inverse_batch : 1.0, 0}, segments_[k].pre);
+    }
+  }
+
+  /// What a slot's gradient is multiplied by before all else.
+  void set_factor(std::size_t slot, const WideNumber& factor) {
+    split_factor<T>(factor, segments_[segment_of_[slot]].pre);
+  }
+
+  const Segment<T>& segment(std::size_t slot) const { return segments_[segment_of_[slot]]; }
+  const PassConstants<T>& constants(std::size_t run) const { return constants_[run]; }
+
+  /// A part of a slot's segment.
+  Segment<T> part_of(std::size_t slot, std::size_t offset, std::size_t size) const {
+    Segment<T> part = segment(slot);
+    part.gradient += offset;
+    part.parameter += offset;
+    if (part.update != nullptr) part.update += offset;
+    for (T*& state : part.state) {
+      if (state != nullptr) state += offset;
+    }
+    part.size = size;
+    return part;
+  }
+
+  /// The pass over all chunks: one kernel call per run and row of neighbours.
+  void pass_all(const Step<T>& step) const {
+    for (const Call& call : calls_) {
+      run_kernel(step, call.run, {&segments_[call.first], call.count}, constants_[call.run],
+                 kind_of(step.plan.runs[call.run], step.applies()));
+    }
+  }
+
+  /// The pass over some: gathers chunks into segments, one kernel call per row of equal runs.
+  void pass_chunks(const Step<T>& step, std::size_t begin, std::size_t end) const {
+    Segment<T> segments[segments_per_call];
+    std::size_t count = 0;
+    std::size_t run = none;
+    const auto call = [&] {
+      run_kernel(step, run, {segments, count}, constants_[run],
+                 kind_of(step.plan.runs[run], step.applies()));
+      count = 0;
+    };
+    for (std::size_t c = begin; c < end;) {
+      const Chunk& chunk = step.plan.chunks[c];
+      const PlanSlot& slot = step.plan.slots[chunk.slot];
+      if (count > 0 && (slot.run != run || count == segments_per_call)) call();
+      run = slot.run;
+      const std::size_t next = std::min(slot.chunk_end, end);
+      const Chunk& last = step.plan.chunks[next - 1];
+      segments[count++] = part_of(chunk.slot, chunk.offset, last.offset + last.size - chunk.offset);
+      c = next;
+    }
+    if (count > 0) call();
+  }
+
+  /// The flags of a run's pass.
+  static unsigned kind_of(const Run& run, bool applies) {
+    return (applies ? pass_applies : 0) | (run.regularizes() ? pass_regularizes : 0) |
+           (run.clamps() ? pass_clamps : 0);
+  }
+
+  /// One call of a run's kernel.
+  static void run_kernel(const Step<T>& step, std::size_t run, std::span<const Segment<T>> segments,
+                         const PassConstants<T>& constants, unsigned kind) {
+    kernels_of(step.kernels, step.plan.runs[run])
+        .passes[kind](segments.data(), segments.size(), constants);
+  }
+
+ private:
+  /// Segments gathered for one kernel call.
+  static constexpr std::size_t segments_per_call = 32;
+
+  /// One kernel call of a pass over everything.
+  struct Call {
+    std::size_t run;
+    std::size_t first;
+    std::size_t count;
+  };
+
+  /// One segment per active slot, in the order of the chunks, complete but for the step's gradient.
+  void make_segments(const Layout& layout, const Plan& plan, std::span<T* const> parameters,
+                     std::span<T> state_view) {
+    segment_of_.assign(layout.slots.size(), none);
+    for (const std::size_t i : plan.order) {
+      const LayoutSlot& slot = layout.slots[i];
+      const std::size_t run = plan.slots[i].run;
+      Segment<T> segment{};
+      segment.parameter = parameters[i];
+      segment.size = slot.size;
+      segment.pre[0] = segment.pre[1] = 1;
+      for (std::size_t a = 0; a < plan.runs[run].updater->state.size(); ++a) {
+        segment.state[a] = state_view.data() + slot.state[a].offset;
+      }
+      if (calls_.empty() || calls_.back().run != run) calls_.push_back({run, segments_.size(), 0});
+      ++calls_.back().count;
+      segment_of_[i] = segments_.size();
+      segment_slots_.push_back(i);
+      segments_.push_back(segment);
+    }
+  }
+
+  static PassConstants<T> constants_of(const Run& run) {
+    PassConstants<T> constants{};
+    constants.clamp = static_cast<T>(run.clamp);
+    constants.l2_before = static_cast<T>(run.l2_before);
+    constants.l1_before = static_cast<T>(run.l1_before);
+    constants.l2_after = static_cast<T>(run.l2_after);
+    constants.l1_after = static_cast<T>(run.l1_after);
+    constants.post = 1;
+    return constants;
+  }
+
+  static const KernelRow<T>& kernels_of(const KernelTable<T>& kernels, const Run& run) {
+    if (run.updater->index >= 0) {
+      return kernels.updaters[static_cast<std::size_t>(run.updater->index)];
+    }
+    return *run.updater->template own_kernels<T>();
+  }
+
+  double batch_of_factors_ = no_value;   ///< the inverse batch that is in the segments' `pre`
+  std::vector<std::size_t> segment_of_;  ///< per slot
+  // Per active slot, in the order of the chunks.
+  std::vector<Segment<T>> segments_;
+  std::vector<std::size_t> segment_slots_;
+  std::vector<Call> calls_;
+  // Per run.
+  std::vector<PassConstants<T>> constants_;
+};
+
+}  // namespace FLATSTEP_DISPATCH
+}  // namespace flatstep

@@ -1,0 +1,43 @@
+// What a step is asked for, what it answers, and what it saw.
+#pragma once
+
+#include <flatstep/plan/rate_state.hpp>
+
+#include <cstdint>
+#include <optional>
+
+namespace flatstep {
+
+struct StepOptions {
+  std::optional<std::int64_t> iteration{};  ///< default: the counter
+  std::optional<std::int64_t> epoch{};      ///< default: the counter
+  std::int64_t batch_size = 1;
+};
+
+enum class StepStatus {
+  done,
+  skipped,    ///< on_nonfinite "skip": nothing changed but the count of skipped steps
+  nonfinite,  ///< on_nonfinite "raise": nothing changed
+  abandoned,  ///< a callback updater or the exchange failed: nothing changed
+  invalid,    ///< a gradient is missing, or a count is out of range: nothing changed
+};
+
+struct StepReport {
+  StepStatus status;
+  std::int64_t iteration;
+  std::int64_t epoch;
+};
+
+/// What the last step saw, per slot. NaN where there is nothing to say.
+struct SlotReport {
+  double gradient_norm = no_value;  ///< of the slot, as the strategy saw it, where that has a norm
+  double group_norm = no_value;     ///< of the slot's whole normalisation group
+  double factor = no_value;         ///< of its normalisation group
+  bool clipped = false;
+  bool nonfinite = false;
+  double learning_rate = no_value;
+  double update_norm = no_value;     ///< monitored: ‖update‖
+  double parameter_norm = no_value;  ///< monitored: ‖parameter‖ before the step
+};
+
+}  // namespace flatstep
