@@ -1,6 +1,8 @@
 #include "configuration.hpp"
 
-#include <pybind11/numpy.h>
+#include "python_updater.hpp"
+#include "values.hpp"
+
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -28,20 +30,6 @@ namespace {
 // --------------------------------------------------------------------------------- reading objects
 
 using Points = std::map<std::int64_t, double>;
-
-std::string class_name(py::handle object) {
-  return py::cast<std::string>(py::type::handle_of(object).attr("__name__"));
-}
-
-[[noreturn]] void wrong_type(const std::string& argument, const std::string& expected,
-                             py::handle got) {
-  throw py::type_error(argument + ": expected " + expected + ", got " +
-                       py::cast<std::string>(py::repr(got)) + " of type " + class_name(got));
-}
-
-bool is_instance(py::handle object, const char* module, const char* name) {
-  return py::isinstance(object, py::module_::import(module).attr(name));
-}
 
 bool is_number(py::handle object) { return PyFloat_Check(object.ptr()) != 0; }
 
@@ -82,6 +70,14 @@ Points to_points(py::handle mapping) {
   return points;
 }
 
+/// An attribute of a configuration object, as errors name it.
+struct Attribute {
+  py::handle object;
+  const char* name;
+
+  std::string text() const { return class_name(object) + ": " + name; }
+};
+
 /// `read(attribute)`, or nothing where the attribute is None.
 template <class Read>
 auto optional(py::handle object, const char* name, Read&& read)
@@ -93,10 +89,6 @@ auto optional(py::handle object, const char* name, Read&& read)
 
 std::optional<double> optional_number(py::handle object, const char* name) {
   return optional(object, name, [](py::handle value) { return py::cast<double>(value); });
-}
-
-std::optional<bool> optional_flag(py::handle object, const char* name) {
-  return optional(object, name, [](py::handle value) { return py::cast<bool>(value); });
 }
 
 std::optional<Points> optional_points(py::handle object, const char* name) {
@@ -192,138 +184,6 @@ LearningRatePolicy to_policy(py::handle object) {
   return policy;
 }
 
-// ----------------------------------------------------------------------------- Python's updaters
-
-/// An instance of a flatstep.CustomUpdater subclass, and the UpdaterInfo that calls it.
-class PythonUpdater {
- public:
-  explicit PythonUpdater(py::handle instance)
-      : instance_(py::reinterpret_borrow<py::object>(instance)), name_(class_name(instance)) {
-    read_state();
-    if (!instance.attr("learning_rate").is_none()) {
-      hyper_parameters_.push_back(learning_rate(1e-3));
-    }
-    info_.name = name_;
-    info_.hyper_parameters = hyper_parameters_;
-    info_.state_names = state_names_;
-    info_.initial_state = [this](std::size_t array, const double*, Semantics) {
-      return initial_state_[array];
-    };
-    info_.float_callback = [this](const CallbackArguments<float>& arguments) {
-      return call(arguments);
-    };
-    info_.double_callback = [this](const CallbackArguments<double>& arguments) {
-      return call(arguments);
-    };
-  }
-  PythonUpdater(const PythonUpdater&) = delete;
-  PythonUpdater& operator=(const PythonUpdater&) = delete;
-
-  /// May be dropped by any thread, with or without the interpreter's lock.
-  static std::shared_ptr<const PythonUpdater> make(py::handle instance) {
-    return {new PythonUpdater(instance), [](const PythonUpdater* updater) {
-              const py::gil_scoped_acquire lock;
-              const std::unique_ptr<const PythonUpdater> owned(updater);
-            }};
-  }
-
-  const py::object& instance() const { return instance_; }
-  const UpdaterInfo& info() const { return info_; }
-
- private:
-  void read_state() {
-    const py::object names = instance_.attr("state");
-    if (!py::isinstance<py::tuple>(names) && !py::isinstance<py::list>(names)) {
-      wrong_type(name_ + ": state", "a tuple of names", names);
-    }
-    for (const py::handle name : names) {
-      if (!py::isinstance<py::str>(name)) wrong_type(name_ + ": state", "names as strings", name);
-      names_.push_back(py::cast<std::string>(name));
-      if (names_.back().empty() || std::ranges::count(names_, names_.back()) > 1) {
-        throw std::invalid_argument(name_ + ": state: expected different names, none of them " +
-                                    "empty, got " + py::cast<std::string>(py::repr(names)));
-      }
-    }
-    state_names_.assign(names_.begin(), names_.end());
-    initial_state_.resize(names_.size(), 0.0);
-    const py::object initial = instance_.attr("initial_state");
-    for (const py::handle key : initial) {
-      const auto name = py::cast<std::string>(py::str(key));
-      const std::size_t place = text::place(name_ + ": initial_state", names_, name);
-      const py::object value = initial[key];
-      if (!PyNumber_Check(value.ptr())) {
-        wrong_type(name_ + ": initial_state[" + text::quoted(name) + "]", "a number", value);
-      }
-      initial_state_[place] = py::cast<double>(py::float_(value));
-    }
-  }
-
-  /// Calls get_gradient on arrays of its own, which Python may keep, and copies what it did to
-  /// them.
-  template <class T>
-  bool call(const CallbackArguments<T>& arguments) const {
-    const py::gil_scoped_acquire lock;
-    try {
-      const std::size_t size = arguments.gradient.size();
-      const auto array_of = [&](const T* data) {
-        const std::vector<py::ssize_t> shape(arguments.shape.begin(), arguments.shape.end());
-        const auto strides = arguments.column_major
-                                 ? py::detail::f_strides(shape, py::ssize_t{sizeof(T)})
-                                 : py::detail::c_strides(shape, py::ssize_t{sizeof(T)});
-        return py::array_t<T>(shape, strides, data);
-      };
-      const py::array_t<T> gradient = array_of(arguments.gradient.data());
-      std::vector<py::array_t<T>> arrays;
-      py::dict state;
-      for (std::size_t i = 0; i < names_.size(); ++i) {
-        arrays.push_back(array_of(arguments.state[i]));
-        state[py::str(names_[i])] = arrays.back();
-      }
-      const py::object rate =
-          hyper_parameters_.empty() ? py::none() : py::object(py::float_(arguments.learning_rate));
-      const py::object returned =
-          instance_.attr("get_gradient")(gradient, state, rate, arguments.iteration);
-      if (!returned.is_none()) {
-        wrong_type(name_ + ".get_gradient", "None, the update being left in g (g[...] = update)",
-                   returned);
-      }
-      for (std::size_t i = 0; i < names_.size(); ++i) {
-        if (!state.contains(names_[i]) || !py::object(state[py::str(names_[i])]).is(arrays[i])) {
-          throw py::value_error(name_ + ".get_gradient: state[" + text::quoted(names_[i]) +
-                                "]: expected it changed in place, got another array in its " +
-                                "place; write state[" + text::quoted(names_[i]) + "][...] = value");
-        }
-        std::copy_n(arrays[i].data(), size, arguments.state[i]);
-      }
-      for (const auto& item : state) {
-        const auto name = py::cast<std::string>(py::str(item.first));
-        if (std::ranges::count(names_, name) == 0) {
-          throw py::value_error(name_ + ".get_gradient: state[" + text::quoted(name) +
-                                "]: expected a name that the class declares, got a new one, which "
-                                "the next step would not see; name it in the class's state = (…)");
-        }
-      }
-      std::copy_n(gradient.data(), size, arguments.gradient.data());
-      return true;
-    } catch (py::error_already_set& error) {
-      error.restore();
-    } catch (const py::builtin_exception& error) {
-      error.set_error();
-    } catch (const std::exception& error) {
-      py::set_error(PyExc_RuntimeError, error.what());
-    }
-    return false;
-  }
-
-  py::object instance_;
-  std::string name_;
-  std::vector<std::string> names_;
-  std::vector<std::string_view> state_names_;
-  std::vector<double> initial_state_;
-  std::vector<HyperParameter> hyper_parameters_;
-  UpdaterInfo info_;
-};
-
 // --------------------------------------------------------------------------------- configurations
 
 /// Reads configuration objects; equal updaters of the user's own become one.
@@ -352,84 +212,72 @@ class Reader {
     return updater;
   }
 
-  ParamConfiguration param(py::handle object) {
-    ParamConfiguration param;
-    param.updater = optional_updater(object, "updater");
-    param.learning_rate = optional(object, "learning_rate", to_schedule);
-    param.learning_rate_policy = optional(object, "learning_rate_policy", to_policy);
-    param.momentum_schedule = optional_points(object, "momentum_schedule");
-    param.l1 = optional_number(object, "l1");
-    param.l2 = optional_number(object, "l2");
-    param.weight_decay = optional_number(object, "weight_decay");
-    param.weight_decay_apply_lr = optional_flag(object, "weight_decay_apply_lr");
-    param.statistic = optional_flag(object, "statistic");
-    return param;
-  }
-
-  LayerConfiguration layer(py::handle object) {
-    LayerConfiguration layer;
-    layer.updater = optional_updater(object, "updater");
-    layer.bias_updater = optional_updater(object, "bias_updater");
-    layer.bias_learning_rate = optional(object, "bias_learning_rate", to_schedule);
-    layer.learning_rate_policy = optional(object, "learning_rate_policy", to_policy);
-    layer.momentum_schedule = optional_points(object, "momentum_schedule");
-    layer.gradient_normalization =
-        optional(object, "gradient_normalization", [](py::handle strategy) {
-          return parse_gradient_normalization(py::cast<std::string>(strategy));
-        });
-    layer.gradient_normalization_threshold =
-        optional_number(object, "gradient_normalization_threshold");
-    layer.l1 = optional_number(object, "l1");
-    layer.l2 = optional_number(object, "l2");
-    layer.l1_bias = optional_number(object, "l1_bias");
-    layer.l2_bias = optional_number(object, "l2_bias");
-    layer.weight_decay = optional_number(object, "weight_decay");
-    layer.weight_decay_bias = optional_number(object, "weight_decay_bias");
-    layer.weight_decay_apply_lr = optional_flag(object, "weight_decay_apply_lr");
-    layer.kind = optional(object, "kind", [](py::handle kind) {
-                   return py::cast<std::string>(kind);
-                 }).value_or("");
-    layer.frozen = py::cast<bool>(object.attr("frozen"));
-    layer.pretrain = py::cast<bool>(object.attr("pretrain"));
-    const py::object params = object.attr("params");
-    for (const py::handle name : params) {
-      layer.params[py::cast<std::string>(name)] = param(params[name]);
-    }
-    return layer;
-  }
-
   NetworkConfiguration network(py::handle object) {
     NetworkConfiguration network;
-    network.updater = updater(object.attr("updater"));
-    network.bias_updater = optional_updater(object, "bias_updater");
-    network.bias_learning_rate = optional(object, "bias_learning_rate", to_schedule);
-    network.learning_rate_policy =
-        optional(object, "learning_rate_policy", to_policy).value_or(LearningRatePolicy{});
-    network.momentum_schedule = optional_points(object, "momentum_schedule").value_or(Points{});
-    network.gradient_normalization =
-        parse_gradient_normalization(string(object, "gradient_normalization"));
-    network.gradient_normalization_threshold = number(object, "gradient_normalization_threshold");
-    network.l1 = number(object, "l1");
-    network.l2 = number(object, "l2");
-    network.l1_bias = number(object, "l1_bias");
-    network.l2_bias = number(object, "l2_bias");
-    network.weight_decay = number(object, "weight_decay");
-    network.weight_decay_bias = number(object, "weight_decay_bias");
-    network.weight_decay_apply_lr = py::cast<bool>(object.attr("weight_decay_apply_lr"));
-    network.mini_batch = py::cast<bool>(object.attr("mini_batch"));
-    network.semantics = parse_semantics(string(object, "semantics"));
-    network.on_nonfinite = parse_on_nonfinite(string(object, "on_nonfinite"));
-    network.bias_params = py::cast<std::vector<std::string>>(object.attr("bias_params"));
-    const py::object layers = object.attr("layers");
-    for (const py::handle name : layers) {
-      network.layers[py::cast<std::string>(name)] = layer(layers[name]);
-    }
+    read_fields(object, network);
     return network;
   }
 
  private:
-  std::optional<UpdaterConfiguration> optional_updater(py::handle object, const char* name) {
-    return optional(object, name, [this](py::handle value) { return updater(value); });
+  /// Every field from the attribute of its name; None leaves what is inherited, or the default.
+  template <class Level>
+  void read_fields(py::handle object, Level& level) {
+    visit_fields(level, [&](const char* name, auto& field, FieldRole) {
+      const py::object value = object.attr(name);
+      if (!value.is_none()) read({object, name}, value, field);
+    });
+  }
+
+  template <class X>
+  void read(const Attribute& attribute, py::handle value, std::optional<X>& field) {
+    read(attribute, value, field.emplace());
+  }
+  void read(const Attribute&, py::handle value, std::optional<UpdaterConfiguration>& field) {
+    field = updater(value);
+  }
+  void read(const Attribute&, py::handle value, std::optional<Schedule>& field) {
+    field = to_schedule(value);
+  }
+  void read(const Attribute&, py::handle value, UpdaterConfiguration& field) {
+    field = updater(value);
+  }
+  void read(const Attribute&, py::handle value, LearningRatePolicy& field) {
+    field = to_policy(value);
+  }
+  void read(const Attribute&, py::handle value, Points& field) { field = to_points(value); }
+  void read(const Attribute& attribute, py::handle value, double& field) {
+    if (!is_number(value)) wrong_type(attribute.text(), "a float", value);
+    field = py::cast<double>(value);
+  }
+  void read(const Attribute&, py::handle value, bool& field) { field = py::cast<bool>(value); }
+  void read(const Attribute& attribute, py::handle value, std::string& field) {
+    if (!py::isinstance<py::str>(value)) wrong_type(attribute.text(), "a string", value);
+    field = py::cast<std::string>(value);
+  }
+  void read(const Attribute&, py::handle value, std::vector<std::string>& field) {
+    field = py::cast<std::vector<std::string>>(value);
+  }
+  void read(const Attribute& attribute, py::handle value, GradientNormalization& field) {
+    read_name(attribute, value, field, parse_gradient_normalization);
+  }
+  void read(const Attribute& attribute, py::handle value, Semantics& field) {
+    read_name(attribute, value, field, parse_semantics);
+  }
+  void read(const Attribute& attribute, py::handle value, OnNonfinite& field) {
+    read_name(attribute, value, field, parse_on_nonfinite);
+  }
+  template <class Level>
+  void read(const Attribute&, py::handle value, std::map<std::string, Level, std::less<>>& levels) {
+    for (const py::handle name : value) {
+      read_fields(value[name], levels[py::cast<std::string>(name)]);
+    }
+  }
+
+  template <class Choice, class Parse>
+  void read_name(const Attribute& attribute, py::handle value, Choice& field, Parse&& parse) {
+    std::string name;
+    read(attribute, value, name);
+    field = parse(name);
   }
 
   UpdaterConfiguration python_updater(py::handle object) {
@@ -507,7 +355,9 @@ void register_configuration(py::module_& module) {
                                                                   self.hyper_parameters.end());
                              })
       .def_property_readonly("state_names", [](const UpdaterInfo& self) {
-        return std::vector<std::string_view>(self.state_names.begin(), self.state_names.end());
+        std::vector<std::string_view> names;
+        for (const StateDescription& array : self.state) names.push_back(array.name);
+        return names;
       });
 
   module.def(

@@ -1,22 +1,22 @@
 // The class flatstep._core.Updater: the C++ updater of one dtype behind NumPy arrays.
 //
-// The path of a step is short on purpose: it has its own entry (fast_method.hpp), keys are matched
-// by identity first, arrays are checked without temporaries, and the interpreter's lock is released
-// only for steps long enough to pay for it. What is not a plain dict of arrays by key goes through
-// flatstep.parameters.in_slot_order, in Python.
+// The path of a step is short on purpose: it has its own entry (fast_method.hpp), gradients are
+// taken without temporaries (gradients.hpp), and the interpreter's lock is released only for steps
+// long enough to pay for it.
 #include "updater.hpp"
 
 #include "arrays.hpp"
 #include "configuration.hpp"
+#include "core.hpp"
 #include "fast_method.hpp"
+#include "gradients.hpp"
+#include "values.hpp"
 
 #include <flatstep/multi_layer_updater.hpp>
 
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <atomic>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,101 +36,10 @@ constexpr std::size_t elements_to_release_lock = 1 << 16;
   throw py::error_already_set();
 }
 
-std::int64_t to_integer(py::handle value, const char* name, std::int64_t least) {
-  const py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(value.ptr()));
-  if (!index) {
-    PyErr_Clear();
-    throw py::type_error(std::string(name) + ": expected an integer >= " + std::to_string(least) +
-                         ", got " + std::string(py::repr(value)));
-  }
-  int overflow = 0;
-  const long long integer = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
-  if (overflow != 0 || integer < least) {
-    throw py::value_error(std::string(name) + ": expected an integer >= " + std::to_string(least) +
-                          (overflow > 0 ? " and < 2**63" : "") + ", got " +
-                          std::string(py::str(index)));
-  }
-  return integer;
-}
-
-/// An iteration, which must leave room for the one after it.
-std::int64_t to_iteration(py::handle value) {
-  const std::int64_t iteration = to_integer(value, "iteration", 0);
-  if (iteration == std::numeric_limits<std::int64_t>::max()) {
-    throw py::value_error("iteration: expected an integer >= 0 and < 2**63 - 1, got " +
-                          std::to_string(iteration));
-  }
-  return iteration;
-}
-
-/// Held by whoever is inside an updater: one thread at a time, and no callback comes back in.
-class Busy {
- public:
-  explicit Busy(std::atomic<bool>& flag) : flag_(flag) {
-    if (flag_.exchange(true, std::memory_order_acquire)) {
-      throw std::runtime_error(
-          "this updater is in the middle of a step, in another thread or in a CustomUpdater; give "
-          "each thread an updater of its own (clone)");
-    }
-  }
-  ~Busy() {
-    if (!kept_) flag_.store(false, std::memory_order_release);
-  }
-  Busy(const Busy&) = delete;
-  Busy& operator=(const Busy&) = delete;
-
-  /// Leaves it held.
-  void keep() { kept_ = true; }
-
- private:
-  std::atomic<bool>& flag_;
-  bool kept_ = false;
-};
-
 struct SlotArguments {
   std::vector<SlotName> names;
-  std::vector<py::object> keys;  ///< the caller's own, to be matched by identity
+  std::vector<py::object> keys;
   std::vector<py::object> arrays;
-};
-
-/// What Python calls; one implementation per dtype.
-class Core {
- public:
-  Core() = default;
-  virtual ~Core() = default;
-  Core(const Core&) = delete;
-  Core& operator=(const Core&) = delete;
-
-  /// Refused where a step is under way.
-  Busy hold() { return Busy(busy_); }
-  void acquire() { Busy(busy_).keep(); }
-  void release() { busy_.store(false, std::memory_order_release); }
-
-  virtual void run(py::handle self, py::handle gradients, py::handle iteration, py::handle epoch,
-                   py::handle batch_size, bool applies) = 0;
-  virtual void bind(py::handle self, py::handle gradients) = 0;
-  virtual void accumulate(py::handle self, py::handle gradients) = 0;
-  virtual void discard_accumulated() = 0;
-  virtual bool has_accumulated() const = 0;
-  virtual py::object accumulated(py::handle self) = 0;
-  virtual py::array state_view(py::handle self) = 0;
-  virtual py::array state_array(py::handle self, std::size_t slot, std::size_t array) = 0;
-  virtual py::list state_names(std::size_t slot) const = 0;
-  virtual Counters& counters() = 0;
-  virtual const Layout& layout() const = 0;
-  virtual const NetworkSettings& settings() const = 0;
-  virtual std::vector<RateState> rates() const = 0;
-  virtual void set_rates(std::vector<RateState> rates) = 0;
-  virtual double learning_rate(std::size_t slot, std::int64_t iteration,
-                               std::int64_t epoch) const = 0;
-  virtual double momentum(std::size_t slot, std::int64_t iteration, std::int64_t epoch) const = 0;
-  virtual SlotReport report(std::size_t slot) const = 0;
-  virtual double group_norm(std::size_t slot) const = 0;
-  virtual const std::optional<StepReport>& last() const = 0;
-  virtual const std::vector<py::object>& arrays() const = 0;
-
- private:
-  std::atomic<bool> busy_{false};
 };
 
 template <class T>
@@ -138,39 +47,26 @@ class TypedCore final : public Core {
  public:
   TypedCore(const NetworkConfiguration& configuration, SlotArguments slots, bool monitor)
       : arrays_(std::move(slots.arrays)),
-        keys_(std::move(slots.keys)),
-        updater_(configuration, named_slots(slots.names), monitor) {
-    const std::size_t count = arrays_.size();
-    for (std::size_t i = 0; i < count; ++i) {
-      const std::string& key = slots.names[i].key;
-      forms_.push_back(form_of(arrays_[i], key));
-      frozen_.push_back(updater_.settings().slots[i].frozen);
-    }
-    gradients_.assign(count, nullptr);
-    apart_.assign(count, nullptr);
-    for (std::size_t i = 0; i < count; ++i) {
-      calls_python_ = calls_python_ || updater_.settings().slots[i].updater.kind->is_callback();
-      const std::size_t size = updater_.layout().slots[i].size;
-      if (size > 0) parameter_ranges_.push_back({updater_.parameters()[i], size, i, "parameter"});
-    }
-    std::ranges::sort(parameter_ranges_, {}, &Range::begin);
-  }
+        updater_(configuration, named_slots(slots.names), monitor),
+        gradients_({std::move(slots.keys), forms_of(slots.names)}, updater_.layout(),
+                   updater_.settings(), updater_.parameters(), lets_python_run()) {}
 
-  void run(py::handle self, py::handle gradients, py::handle iteration, py::handle epoch,
-           py::handle batch_size, bool applies) override {
+  void run(py::handle self, const StepArguments& arguments, bool applies) override {
     StepOptions options;
-    if (!iteration.is_none()) options.iteration = to_iteration(iteration);
-    if (!epoch.is_none()) options.epoch = to_integer(epoch, "epoch", 0);
-    if (batch_size) options.batch_size = to_integer(batch_size, "batch_size", 1);
-    const Busy busy = hold();
-    const bool from_sum = gradients.is_none() && summed_;
-    const Held held(held_);
-    if (gradients.is_none()) {
-      use_kept_gradients(applies);
-    } else {
-      gather(self, gradients, !applies);
+    if (!arguments.iteration.is_none()) options.iteration = to_iteration(arguments.iteration);
+    if (!arguments.epoch.is_none()) options.epoch = to_integer(arguments.epoch, "epoch", 0);
+    if (arguments.batch_size) {
+      options.batch_size = to_integer(arguments.batch_size, "batch_size", 1);
     }
-    if (!applies) check_apart();
+    const Busy busy = enter();
+    const bool from_sum = arguments.gradients.is_none() && summed_;
+    const KeptAlive kept(gradients_);
+    if (arguments.gradients.is_none()) {
+      take_kept_gradients(applies);
+    } else {
+      gradients_.take(self, arguments.gradients, !applies);
+    }
+    if (!applies) gradients_.require_apart();
 
     const StepReport report = run_unlocked(options, applies);
     if (report.status == StepStatus::abandoned) throw py::error_already_set();
@@ -183,17 +79,14 @@ class TypedCore final : public Core {
   }
 
   void bind(py::handle self, py::handle gradients) override {
-    const Busy busy = hold();
-    std::vector<py::object> arrays = in_slot_order(self, gradients);
-    for (std::size_t i = 0; i < arrays.size(); ++i) take(i, arrays[i], false);
-    bound_ = gradients_;
-    bound_arrays_ = std::move(arrays);
+    const Busy busy = enter();
+    gradients_.bind(self, gradients);
   }
 
   void accumulate(py::handle self, py::handle gradients) override {
-    const Busy busy = hold();
-    const Held held(held_);
-    gather(self, gradients, false);
+    const Busy busy = enter();
+    const KeptAlive kept(gradients_);
+    gradients_.take(self, gradients, false);
     const Layout& layout = updater_.layout();
     if (sums_.empty()) {
       sum_memory_.assign(layout.size, T{0});
@@ -201,21 +94,20 @@ class TypedCore final : public Core {
         sums_.push_back(sum_memory_.data() + slot.offset);
       }
     }
-    updater_.accumulate(sums_, gradients_);
+    updater_.accumulate(sums_, gradients_.pointers());
     summed_ = true;
   }
 
   void discard_accumulated() override {
-    const Busy busy = hold();
+    const Busy busy = enter();
     clear_sums();
   }
-  bool has_accumulated() const override { return summed_; }
 
   py::object accumulated(py::handle self) override {
     if (!summed_) return py::none();
     py::dict sums;
-    for (std::size_t i = 0; i < keys_.size(); ++i) {
-      sums[keys_[i]] = view(sums_[i], forms_[i], self);
+    for (std::size_t i = 0; i < sums_.size(); ++i) {
+      sums[gradients_.keys()[i]] = view(sums_[i], gradients_.form(i), self);
     }
     return sums;
   }
@@ -225,20 +117,33 @@ class TypedCore final : public Core {
     return view(state.data(), {"", {static_cast<py::ssize_t>(state.size())}, true, true}, self);
   }
 
-  py::array state_array(py::handle self, std::size_t slot, std::size_t array) override {
-    return view(updater_.state(slot, array).data(), forms_.at(slot), self);
+  py::dict state(py::handle self, std::size_t slot) override {
+    py::dict arrays;
+    const LayoutSlot& s = updater_.layout().slots.at(slot);
+    for (std::size_t a = 0; a < s.state.size(); ++a) {
+      arrays[py::str(std::string(s.state[a].description.name))] =
+          view(updater_.state(slot, a).data(), state_form(slot, a), self);
+    }
+    return arrays;
   }
 
-  py::list state_names(std::size_t slot) const override {
-    py::list names;
-    for (const std::string_view name : updater_.state_names(slot)) names.append(std::string(name));
-    return names;
+  /// All of it or nothing: what can fail comes first.
+  void restore(const std::vector<Restored>& arrays, std::vector<RateState> rates,
+               const Counters& counters) override {
+    std::vector<std::pair<std::span<T>, const T*>> copies;
+    for (const auto& [slot, array, values] : arrays) {
+      copies.emplace_back(updater_.state(slot, array),
+                          gradient_memory<T>(values, state_form(slot, array), false));
+    }
+    updater_.set_rates(std::move(rates));
+    for (const auto& [to, from] : copies) std::copy_n(from, to.size(), to.data());
+    updater_.counters() = counters;
   }
 
   Counters& counters() override { return updater_.counters(); }
   const Layout& layout() const override { return updater_.layout(); }
   const NetworkSettings& settings() const override { return updater_.settings(); }
-  std::vector<RateState> rates() const override { return updater_.rates(); }
+  const std::vector<RateState>& rates() const override { return updater_.rates(); }
   void set_rates(std::vector<RateState> rates) override { updater_.set_rates(std::move(rates)); }
   double learning_rate(std::size_t slot, std::int64_t iteration,
                        std::int64_t epoch) const override {
@@ -248,17 +153,21 @@ class TypedCore final : public Core {
     return updater_.momentum(slot, iteration, epoch);
   }
   SlotReport report(std::size_t slot) const override { return updater_.report(slot); }
-  double group_norm(std::size_t slot) const override { return updater_.group_norm(slot); }
   const std::optional<StepReport>& last() const override { return last_; }
-  const std::vector<py::object>& arrays() const override { return arrays_; }
+  const ArrayForm& form(std::size_t slot) const override { return gradients_.form(slot); }
 
  private:
-  /// A stretch of memory, and whose it is.
-  struct Range {
-    const T* begin;
-    std::size_t size;
-    std::size_t slot;
-    const char* what;
+  /// While it lives, so do the arrays of the step under way, whatever becomes of the dict that they
+  /// came in.
+  class KeptAlive {
+   public:
+    explicit KeptAlive(Gradients<T>& gradients) : gradients_(gradients) {}
+    ~KeptAlive() { gradients_.release(); }
+    KeptAlive(const KeptAlive&) = delete;
+    KeptAlive& operator=(const KeptAlive&) = delete;
+
+   private:
+    Gradients<T>& gradients_;
   };
 
   std::vector<NamedSlot<T>> named_slots(const std::vector<SlotName>& names) const {
@@ -274,171 +183,55 @@ class TypedCore final : public Core {
     return slots;
   }
 
-  /// While it lives, so do the arrays of the step under way, whatever becomes of the dict that they
-  /// came in.
-  class Held {
-   public:
-    explicit Held(std::vector<py::object>& arrays) : arrays_(arrays) {}
-    ~Held() { arrays_.clear(); }
-    Held(const Held&) = delete;
-    Held& operator=(const Held&) = delete;
+  std::vector<ArrayForm> forms_of(const std::vector<SlotName>& names) const {
+    std::vector<ArrayForm> forms;
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      forms.push_back(form_of(arrays_[i], names[i].key));
+    }
+    return forms;
+  }
 
-   private:
-    std::vector<py::object>& arrays_;
-  };
+  /// The form of a state array: in the memory order of its parameter.
+  ArrayForm state_form(std::size_t slot, std::size_t array) const {
+    ArrayForm form = gradients_.form(slot);
+    const std::vector<std::size_t> shape = updater_.layout().slots[slot].state_shape(array);
+    form.shape.assign(shape.begin(), shape.end());
+    return form;
+  }
 
   /// Whether Python code, of this thread or another, may run during a step.
   bool lets_python_run() const {
-    return calls_python_ || updater_.layout().size >= elements_to_release_lock;
+    return updater_.layout().size >= elements_to_release_lock ||
+           std::ranges::any_of(updater_.settings().slots, [](const SlotSettings& slot) {
+             return slot.updater.kind->is_callback();
+           });
   }
 
   void clear_sums() {
-    std::fill(sum_memory_.begin(), sum_memory_.end(), T{0});
+    std::ranges::fill(sum_memory_, T{0});
     summed_ = false;
   }
 
-  /// Fills gradients_ from whatever the caller gave.
-  void gather(py::handle self, py::handle gradients, bool written) {
-    if (PyDict_CheckExact(gradients.ptr()) && gather_dict(gradients.ptr(), written)) return;
-    held_ = in_slot_order(self, gradients);
-    for (std::size_t i = 0; i < held_.size(); ++i) take(i, held_[i], written);
-    if (written) require_lasting(self, gradients);
-  }
-
-  /// A dict of arrays by key: no lookup where the keys are ours and in order. False where it is
-  /// anything else, or not complete.
-  bool gather_dict(PyObject* gradients, bool written) {
-    const std::size_t count = keys_.size();
-    const bool holds = lets_python_run();
-    std::size_t found = 0;
-    std::size_t i = 0;
-    Py_ssize_t position = 0;
-    PyObject* key = nullptr;
-    PyObject* value = nullptr;
-    for (; i < count && PyDict_Next(gradients, &position, &key, &value); ++i) {
-      if (key != keys_[i].ptr() || !is_array(value)) break;
-      if (holds) held_.push_back(py::reinterpret_borrow<py::object>(value));
-      take(i, value, written);
-      ++found;
-    }
-    for (; i < count; ++i) {
-      value = PyDict_GetItemWithError(gradients, keys_[i].ptr());
-      if (value == nullptr) {
-        if (PyErr_Occurred() != nullptr) throw py::error_already_set();
-        if (!frozen_[i]) return false;
-        gradients_[i] = nullptr;
-        continue;
-      }
-      ++found;
-      if (value == Py_None && frozen_[i]) {
-        gradients_[i] = nullptr;
-      } else if (is_array(value)) {
-        if (holds) held_.push_back(py::reinterpret_borrow<py::object>(value));
-        take(i, value, written);
-      } else {
-        return false;
-      }
-    }
-    return found == static_cast<std::size_t>(PyDict_GET_SIZE(gradients));
-  }
-
-  /// That a mapping gives the same arrays again: an update written into a temporary would be lost.
-  void require_lasting(py::handle self, py::handle gradients) const {
-    const std::vector<py::object> again = in_slot_order(self, gradients);
-    for (std::size_t i = 0; i < again.size(); ++i) {
-      if (gradients_[i] == nullptr ||
-          gradient_memory<T>(again[i], forms_[i], true) == gradients_[i])
-        continue;
-      throw py::type_error(
-          "gradient \"" + forms_[i].key +
-          "\": expected an array that the mapping keeps, got a new one at each "
-          "access; update() would write into a temporary: give it a dict (dict(…))");
-    }
-  }
-
-  void take(std::size_t i, py::handle value, bool written) {
-    gradients_[i] = nullptr;
-    if (value.is_none()) return;
-    T* const memory = gradient_memory<T>(value, forms_[i], written);
-    // Usually where the last one was. What is written is checked against all others: check_apart.
-    if (!written && memory != apart_[i]) {
-      check_apart_from_parameters(i, memory);
-      apart_[i] = memory;
-    }
-    gradients_[i] = memory;
-  }
-
-  /// A step changes parameters while it reads gradients: these may share memory with none but their
-  /// own, element for element.
-  void check_apart_from_parameters(std::size_t i, const T* memory) const {
-    const std::size_t size = updater_.layout().slots[i].size;
-    if (size == 0 || memory == updater_.parameters()[i]) return;
-    const auto end_of = [](const Range& range) { return range.begin + range.size; };
-    const auto found =
-        std::upper_bound(parameter_ranges_.begin(), parameter_ranges_.end(), memory,
-                         [&](const T* begin, const Range& range) { return begin < end_of(range); });
-    if (found == parameter_ranges_.end() || found->begin >= memory + size) return;
-    throw py::value_error("gradient \"" + forms_[i].key + "\" and parameter \"" +
-                          forms_[found->slot].key +
-                          "\" overlap in memory; a step changes the parameters while it reads the "
-                          "gradients: expected gradients of their own (np.copy)");
-  }
-
-  /// Any accepted form of gradients as one object per slot; errors of keys come from there.
-  static std::vector<py::object> in_slot_order(py::handle self, py::handle gradients) {
-    return py::module_::import("flatstep.parameters")
-        .attr("in_slot_order")(self, gradients)
-        .cast<std::vector<py::object>>();
-  }
-
-  void use_kept_gradients(bool applies) {
+  void take_kept_gradients(bool applies) {
     if (summed_) {
       if (!applies) {
         throw py::value_error(
             "gradients: update() writes the update into the gradients it is given; expected "
             "gradients, got none (accumulated ones are for step())");
       }
-      std::copy(sums_.begin(), sums_.end(), gradients_.begin());
-    } else if (!bound_.empty()) {
-      gradients_ = bound_;
-      if (!applies) {
-        for (std::size_t i = 0; i < bound_.size(); ++i) take(i, bound_arrays_[i], true);
-      }
-    } else {
+      gradients_.take_own(sums_);
+    } else if (!gradients_.take_bound(!applies)) {
       throw py::value_error(
           "gradients: expected gradients, got none, and none are bound or accumulated; pass them, "
           "or call bind_gradients or accumulate first");
     }
   }
 
-  /// Updates are written into the gradients: these must be apart from each other and from the
-  /// parameters.
-  void check_apart() {
-    ranges_.clear();
-    for (std::size_t i = 0; i < gradients_.size(); ++i) {
-      const std::size_t size = updater_.layout().slots[i].size;
-      if (size == 0) continue;
-      ranges_.push_back({updater_.parameters()[i], size, i, "parameter"});
-      if (gradients_[i] != nullptr) ranges_.push_back({gradients_[i], size, i, "gradient"});
-    }
-    std::sort(ranges_.begin(), ranges_.end(),
-              [](const Range& a, const Range& b) { return a.begin < b.begin; });
-    for (std::size_t k = 1; k < ranges_.size(); ++k) {
-      const Range& a = ranges_[k - 1];
-      const Range& b = ranges_[k];
-      if (b.begin < a.begin + a.size) {
-        throw py::value_error(std::string(a.what) + " \"" + forms_[a.slot].key + "\" and " +
-                              b.what + " \"" + forms_[b.slot].key +
-                              "\" overlap in memory; update() writes into the gradients: expected "
-                              "arrays of their own (np.copy)");
-      }
-    }
-  }
-
   StepReport run_unlocked(const StepOptions& options, bool applies) {
+    const std::span<T* const> gradients = gradients_.pointers();
     const auto run = [&] {
-      return applies ? updater_.step(std::span<const T* const>(gradients_), options)
-                     : updater_.update(std::span<T* const>(gradients_), options);
+      return applies ? updater_.step(std::span<const T* const>(gradients), options)
+                     : updater_.update(gradients, options);
     };
     if (updater_.layout().size < elements_to_release_lock) return run();
     const py::gil_scoped_release unlocked;
@@ -448,10 +241,10 @@ class TypedCore final : public Core {
   [[noreturn]] void raise_nonfinite(bool from_sum) const {
     py::list keys;
     std::string list;
-    for (std::size_t i = 0; i < keys_.size(); ++i) {
+    for (std::size_t i = 0; i < arrays_.size(); ++i) {
       if (!updater_.report(i).nonfinite) continue;
-      keys.append(keys_[i]);
-      list += (list.empty() ? "\"" : ", \"") + forms_[i].key + '"';
+      keys.append(gradients_.keys()[i]);
+      list += (list.empty() ? "\"" : ", \"") + gradients_.form(i).key + '"';
     }
     const py::object type = py::module_::import("flatstep.errors").attr("NonFiniteGradientError");
     const py::object error =
@@ -466,21 +259,10 @@ class TypedCore final : public Core {
     throw py::error_already_set();
   }
 
-  std::vector<py::object> arrays_;
-  std::vector<py::object> keys_;
+  std::vector<py::object> arrays_;  ///< the parameters, kept alive
   Updater<T> updater_;
-  std::vector<ArrayForm> forms_;
-  std::vector<bool> frozen_;
+  Gradients<T> gradients_;
   std::optional<StepReport> last_;
-
-  std::vector<T*> gradients_;     ///< of the step under way
-  std::vector<py::object> held_;  ///< likewise, where Python code may run during the step
-  std::vector<const T*> apart_;   ///< gradients that are known to be apart from the parameters
-  std::vector<Range> parameter_ranges_;  ///< in the order of their addresses
-  std::vector<Range> ranges_;
-  bool calls_python_ = false;
-  std::vector<T*> bound_;
-  std::vector<py::object> bound_arrays_;
   std::vector<T> sum_memory_;
   std::vector<T*> sums_;
   bool summed_ = false;
@@ -494,6 +276,11 @@ struct Self {
   Core* operator->() const { return core; }
 };
 
+/// Gradients as Python hands them over, in whatever form.
+struct GivenGradients {
+  py::handle object;
+};
+
 std::unique_ptr<Core> make_core(py::handle configuration, const py::list& names,
                                 const py::list& arrays, bool monitor) {
   const NetworkConfiguration network = to_network_configuration(configuration);
@@ -503,69 +290,50 @@ std::unique_ptr<Core> make_core(py::handle configuration, const py::list& names,
     slots.names.push_back({key, layer, param});
     slots.keys.push_back(name.cast<py::tuple>()[0]);
   }
-  for (const py::handle array : arrays)
+  for (const py::handle array : arrays) {
     slots.arrays.push_back(py::reinterpret_borrow<py::object>(array));
+  }
   if (!slots.arrays.empty() && is_float64(slots.arrays[0], slots.names[0].key)) {
     return std::make_unique<TypedCore<double>>(network, std::move(slots), monitor);
   }
   return std::make_unique<TypedCore<float>>(network, std::move(slots), monitor);
 }
 
-py::object value_or_none(double value) {
-  if (std::isnan(value)) return py::none();
-  return py::float_(value);
+/// The step that `last_step` is about.
+struct LastReport {
+  std::int64_t iteration;
+  std::int64_t epoch;
+  bool skipped;
+};
+
+std::optional<LastReport> last_of(const Self& self) {
+  const std::optional<StepReport>& last = self->last();
+  if (!last) return std::nullopt;
+  return LastReport{last->iteration, last->epoch, last->status == StepStatus::skipped};
 }
 
-std::optional<double> optional(double value) {
-  return std::isnan(value) ? std::nullopt : std::optional(value);
-}
+/// What a slot gets, its layer's settings included.
+struct ResolvedSlot {
+  const SlotSettings* slot;
+  const LayerSettings* layer;
+  GradientNormalization strategy;
+};
 
-double none_or_value(py::handle value) { return value.is_none() ? no_value : value.cast<double>(); }
-
-bool is_global(const Self& self, std::size_t slot) {
-  return self->settings().layers[self->settings().slots[slot].layer].global;
-}
-
-/// None where the strategy clips, but does not count what.
-py::object clipped_or_none(const Self& self, std::size_t slot, const SlotReport& report) {
-  const SlotSettings& settings = self->settings().slots[slot];
-  if (self->settings().layers[settings.layer].strategy ==
-      GradientNormalization::ClipElementWiseAbsoluteValue) {
-    return py::none();
-  }
-  return py::bool_(report.clipped);
-}
-
-/// (norm of the group, norm of the slot, factor, clipped, nonfinite, rate, ‖update‖, ‖parameter‖,
-/// whether the group is the network)
-py::tuple report_tuple(const Self& self, std::size_t slot) {
-  const SlotReport r = self->report(slot);
-  const bool normed = !std::isnan(r.factor);
-  const auto norm = [&](double value) -> py::object {
-    if (normed) return py::float_(value);
-    return py::none();
-  };
-  return py::make_tuple(norm(self->group_norm(slot)), norm(r.gradient_norm),
-                        value_or_none(r.factor), clipped_or_none(self, slot, r), r.nonfinite,
-                        value_or_none(r.learning_rate), value_or_none(r.update_norm),
-                        value_or_none(r.parameter_norm), normed && is_global(self, slot));
-}
-
-/// (iteration, epoch, skipped) of the last step, None before the first.
-py::object last_tuple(const Self& self) {
-  if (!self->last()) return py::none();
-  return py::make_tuple(self->last()->iteration, self->last()->epoch,
-                        self->last()->status == StepStatus::skipped);
+ResolvedSlot settings_of(const Self& self, std::size_t slot) {
+  const NetworkSettings& settings = self->settings();
+  return {&settings.slots.at(slot), &settings.layer_of(slot), settings.strategy_of(slot)};
 }
 
 py::list layout_list(const Self& self) {
   py::list slots;
   for (std::size_t i = 0; i < self->layout().slots.size(); ++i) {
     const LayoutSlot& slot = self->layout().slots[i];
-    const ArrayForm form = form_of(self->arrays()[i], slot.name.key);
-    slots.append(py::make_tuple(slot.name.key, slot.name.layer, slot.name.param, slot.offset,
-                                slot.size, py::tuple(py::cast(form.shape)),
-                                form.c_contiguous ? "C" : "F"));
+    const ArrayForm& form = self->form(i);
+    slots.append(py::dict(py::arg("key") = slot.name.key, py::arg("layer") = slot.name.layer,
+                          py::arg("param") = slot.name.param, py::arg("offset") = slot.offset,
+                          py::arg("size") = slot.size,
+                          py::arg("shape") = py::tuple(py::cast(form.shape)),
+                          py::arg("order") = form.c_contiguous ? "C" : "F"));
   }
   return slots;
 }
@@ -578,9 +346,11 @@ py::list block_list(const Self& self) {
       keys.append(self->layout().slots[i].name.key);
     }
     const SlotSettings& settings = self->settings().slots[block.slot_begin];
-    blocks.append(py::make_tuple(std::string(settings.updater.kind->name), py::tuple(keys),
-                                 block.param_start, block.param_end, block.state_start,
-                                 block.state_end));
+    blocks.append(
+        py::dict(py::arg("updater") = std::string(settings.updater.kind->name),
+                 py::arg("keys") = py::tuple(keys), py::arg("param_start") = block.param_start,
+                 py::arg("param_end") = block.param_end, py::arg("state_start") = block.state_start,
+                 py::arg("state_end") = block.state_end));
   }
   return blocks;
 }
@@ -593,13 +363,24 @@ py::list rate_list(const Self& self) {
   return rates;
 }
 
-void set_rate_list(const Self& self, const py::list& list) {
+std::vector<RateState> to_rates(const py::list& list) {
   std::vector<RateState> rates;
   for (const py::handle item : list) {
     const auto pair = item.cast<py::tuple>();
     rates.push_back({none_or_value(pair[0]), none_or_value(pair[1])});
   }
-  self->set_rates(std::move(rates));
+  return rates;
+}
+
+void restore(const Self& self, const py::list& arrays, const py::list& rates,
+             std::int64_t iteration, std::int64_t epoch, std::uint64_t skipped_steps) {
+  std::vector<Restored> restored;
+  for (const py::handle item : arrays) {
+    const auto [slot, array, values] =
+        item.cast<std::tuple<std::size_t, std::size_t, py::handle>>();
+    restored.push_back({slot, array, values});
+  }
+  self->restore(restored, to_rates(rates), {iteration, epoch, skipped_steps});
 }
 
 /// step and update, which differ in what they do with the update.
@@ -611,14 +392,14 @@ PyObject* step_or_update(PyObject* self, PyObject* const* given, Py_ssize_t posi
                                         {"gradients", "iteration", "epoch", "batch_size"});
     const auto [gradients, iteration, epoch, batch_size] = names.sort(given, positional, keywords);
     const auto or_none = [](PyObject* argument) { return argument ? argument : Py_None; };
-    object_of<Core>(self).run(self, or_none(gradients), or_none(iteration), or_none(epoch),
-                              batch_size, applies);
+    object_of<Core>(self).run(
+        self, {or_none(gradients), or_none(iteration), or_none(epoch), batch_size}, applies);
   });
 }
 
 // Their first lines are signatures as pybind11 writes them, for the tools that read those.
 constexpr const char* step_doc =
-    R"doc(step(self: object, gradients: object = None, *, iteration: object = None, epoch: object = None, batch_size: object = 1) -> None
+    R"doc(step(self: object, gradients: collections.abc.Mapping[typing.Any, typing.Any] | collections.abc.Sequence[typing.Any] | numpy.ndarray | None = None, *, iteration: typing.SupportsIndex | None = None, epoch: typing.SupportsIndex | None = None, batch_size: typing.SupportsIndex = 1) -> None
 
 Apply one step: ``params -= update``, in one fused pass.
 
@@ -639,7 +420,7 @@ Raises:
     TypeError, ValueError, ParameterKeyError: bad input; nothing has changed.)doc";
 
 constexpr const char* update_doc =
-    R"doc(update(self: object, gradients: object = None, *, iteration: object = None, epoch: object = None, batch_size: object = 1) -> None
+    R"doc(update(self: object, gradients: collections.abc.Mapping[typing.Any, typing.Any] | collections.abc.Sequence[typing.Any] | numpy.ndarray | None = None, *, iteration: typing.SupportsIndex | None = None, epoch: typing.SupportsIndex | None = None, batch_size: typing.SupportsIndex = 1) -> None
 
 Turn the gradients into updates, in place, as DL4J does; subtract them yourself.
 
@@ -671,11 +452,82 @@ struct type_caster<flatstep::python::Self> {
   }
 };
 
+/// Its name is the type that the stub shows.
+template <>
+struct type_caster<flatstep::python::GivenGradients> {
+  PYBIND11_TYPE_CASTER(flatstep::python::GivenGradients,
+                       const_name("collections.abc.Mapping[typing.Any, typing.Any] | "
+                                  "collections.abc.Sequence[typing.Any] | numpy.ndarray"));
+
+  bool load(handle source, bool) {
+    value.object = source;
+    return true;
+  }
+};
+
 }  // namespace pybind11::detail
 
 namespace flatstep::python {
 
+namespace {
+
+void register_reports(py::module_& module) {
+  py::class_<LastReport>(module, "LastReport", "Which step the reports are of.")
+      .def_readonly("iteration", &LastReport::iteration)
+      .def_readonly("epoch", &LastReport::epoch)
+      .def_readonly("skipped", &LastReport::skipped);
+
+  const auto number = [](double SlotReport::* field) {
+    return [field](const SlotReport& self) { return optional_of(self.*field); };
+  };
+  py::class_<SlotReport>(module, "SlotReport",
+                         "What the last step saw of one slot; None where there is nothing to say.")
+      .def_property_readonly("gradient_norm", number(&SlotReport::gradient_norm))
+      .def_property_readonly("group_norm", number(&SlotReport::group_norm))
+      .def_property_readonly("factor", number(&SlotReport::factor))
+      .def_readonly("clipped", &SlotReport::clipped)
+      .def_readonly("nonfinite", &SlotReport::nonfinite)
+      .def_property_readonly("learning_rate", number(&SlotReport::learning_rate))
+      .def_property_readonly("update_norm", number(&SlotReport::update_norm))
+      .def_property_readonly("parameter_norm", number(&SlotReport::parameter_norm));
+
+  const auto of_slot = [](auto SlotSettings::* field) {
+    return [field](const ResolvedSlot& self) { return self.slot->*field; };
+  };
+  py::class_<ResolvedSlot>(module, "SlotSettings",
+                           "What one slot gets, as network, layer and parameter say together.")
+      .def_property_readonly(
+          "updater",
+          [](const ResolvedSlot& self) { return std::string(self.slot->updater.kind->name); })
+      .def_property_readonly("frozen", of_slot(&SlotSettings::frozen))
+      .def_property_readonly("statistic", of_slot(&SlotSettings::statistic))
+      .def_property_readonly("pretrain", of_slot(&SlotSettings::pretrain))
+      .def_property_readonly("bias", of_slot(&SlotSettings::bias))
+      .def_property_readonly("l1", of_slot(&SlotSettings::l1))
+      .def_property_readonly("l2", of_slot(&SlotSettings::l2))
+      .def_property_readonly("weight_decay", of_slot(&SlotSettings::weight_decay))
+      .def_property_readonly("weight_decay_apply_lr", of_slot(&SlotSettings::weight_decay_apply_lr))
+      .def_property_readonly("follows_policy",
+                             [](const ResolvedSlot& self) {
+                               return self.slot->policy.kind != LearningRatePolicy::Kind::None;
+                             })
+      .def_property_readonly(
+          "strategy",
+          [](const ResolvedSlot& self) { return std::string(to_string(self.strategy)); })
+      .def_property_readonly("group",
+                             [](const ResolvedSlot& self) {
+                               return std::string(to_string(rules_of(self.strategy).group));
+                             })
+      .def_property_readonly("threshold", [](const ResolvedSlot& self) {
+        return rules_of(self.strategy).has_threshold() ? std::optional(self.layer->threshold)
+                                                       : std::nullopt;
+      });
+}
+
+}  // namespace
+
 void register_updater(py::module_& module) {
+  register_reports(module);
   py::register_exception_translator([](std::exception_ptr pointer) {
     try {
       if (pointer) std::rethrow_exception(pointer);
@@ -708,7 +560,9 @@ void register_updater(py::module_& module) {
            py::arg("monitor"))
       .def(
           "bind_gradients",
-          [](const Self& self, py::handle gradients) { self->bind(self.object, gradients); },
+          [](const Self& self, const GivenGradients& gradients) {
+            self->bind(self.object, gradients.object);
+          },
           py::arg("gradients"),
           R"doc(Keep these gradient arrays for every ``step()`` without arguments: no lookup per call.
 
@@ -716,7 +570,9 @@ The arrays stay the caller's: write each new gradient into them (``grad[...] = n
 bound to a new array (``grad = new``) leaves the old one here.)doc")
       .def(
           "accumulate",
-          [](const Self& self, py::handle gradients) { self->accumulate(self.object, gradients); },
+          [](const Self& self, const GivenGradients& gradients) {
+            self->accumulate(self.object, gradients.object);
+          },
           py::arg("gradients"),
           R"doc(Add the gradients to a buffer that the next ``step()`` without arguments uses and clears.
 
@@ -731,7 +587,7 @@ A step that ``on_nonfinite="raise"`` refuses keeps the buffer: see ``discard_acc
           "iteration", [](const Self& self) { return self->counters().iteration; },
           [](const Self& self, py::handle value) {
             const std::int64_t iteration = to_iteration(value);
-            const Busy busy = self->hold();
+            const Busy busy = self->enter();
             self->counters().iteration = iteration;
           },
           "The iteration that the next step is, from 0.")
@@ -739,7 +595,7 @@ A step that ``on_nonfinite="raise"`` refuses keeps the buffer: see ``discard_acc
           "epoch", [](const Self& self) { return self->counters().epoch; },
           [](const Self& self, py::handle value) {
             const std::int64_t epoch = to_integer(value, "epoch", 0);
-            const Busy busy = self->hold();
+            const Busy busy = self->enter();
             self->counters().epoch = epoch;
           },
           "The epoch, for schedules of type EPOCH; yours to advance.")
@@ -747,41 +603,46 @@ A step that ``on_nonfinite="raise"`` refuses keeps the buffer: see ``discard_acc
           "skipped_steps", [](const Self& self) { return self->counters().skipped_steps; },
           [](const Self& self, py::handle value) {
             const std::int64_t steps = to_integer(value, "skipped_steps", 0);
-            const Busy busy = self->hold();
+            const Busy busy = self->enter();
             self->counters().skipped_steps = static_cast<std::uint64_t>(steps);
           },
           "How many steps ``on_nonfinite=\"skip\"`` has refused.")
       .def_property_readonly(
           "state_view", [](const Self& self) { return self->state_view(self.object); },
           "The flat updater state: one live array, in DL4J's order.")
-      .def("_state_array",
-           [](const Self& self, std::size_t slot, std::size_t array) {
-             return self->state_array(self.object, slot, array);
-           })
-      .def("_state_names",
-           [](const Self& self, std::size_t slot) { return self->state_names(slot); })
+      .def("_state",
+           [](const Self& self, std::size_t slot) { return self->state(self.object, slot); })
       .def("_layout", &layout_list)
       .def("_updater_blocks", &block_list)
+      .def("_settings", &settings_of, py::keep_alive<0, 1>())
       .def("_rates", &rate_list)
-      .def("_set_rates", &set_rate_list)
+      .def("_set_rates",
+           [](const Self& self, const py::list& rates) { self->set_rates(to_rates(rates)); })
+      .def("_restore", &restore, py::arg("arrays"), py::arg("rates"), py::arg("iteration"),
+           py::arg("epoch"), py::arg("skipped_steps"),
+           "Replace state arrays, given as (slot, array, values), rates and counters: all or "
+           "nothing.")
       .def(
-          "_set_counters",
-          [](const Self& self, std::int64_t iteration, std::int64_t epoch,
-             std::uint64_t skipped_steps) { self->counters() = {iteration, epoch, skipped_steps}; })
-      .def("_acquire", [](const Self& self) { self->acquire(); })
-      .def("_release", [](const Self& self) { self->release(); })
+          "_alone",
+          [](const Self& self, const py::function& work) {
+            const Busy busy = self->enter();
+            return work();
+          },
+          py::arg("work"),
+          "What work() returns, called while no step of this updater can begin; RuntimeError where "
+          "one is under way.")
       .def("_learning_rate",
            [](const Self& self, std::size_t slot, py::handle iteration, py::handle epoch) {
-             return optional(
+             return optional_of(
                  self->learning_rate(slot, to_iteration(iteration), to_integer(epoch, "epoch", 0)));
            })
       .def("_momentum",
            [](const Self& self, std::size_t slot, py::handle iteration, py::handle epoch) {
-             return optional(
+             return optional_of(
                  self->momentum(slot, to_iteration(iteration), to_integer(epoch, "epoch", 0)));
            })
-      .def("_last", &last_tuple)
-      .def("_report", &report_tuple);
+      .def("_last", &last_of)
+      .def("_report", [](const Self& self, std::size_t slot) { return self->report(slot); });
 }
 
 }  // namespace flatstep::python

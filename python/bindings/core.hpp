@@ -1,0 +1,96 @@
+// Core: what Python calls of an updater, whatever its dtype; and the lock that keeps everybody but
+// one out of it.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <flatstep/plan/layout.hpp>
+#include <flatstep/state.hpp>
+#include <flatstep/step/record.hpp>
+
+#include "arrays.hpp"
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <vector>
+
+namespace flatstep::python {
+
+/// While it lives its thread is inside an updater: no other thread gets in, and no callback comes
+/// back in.
+class Busy {
+ public:
+  explicit Busy(std::atomic<bool>& flag) : flag_(flag) {
+    if (flag_.exchange(true, std::memory_order_acquire)) {
+      throw std::runtime_error(
+          "this updater is in the middle of a step, in another thread or in a CustomUpdater; give "
+          "each thread an updater of its own (clone)");
+    }
+  }
+  ~Busy() { flag_.store(false, std::memory_order_release); }
+  Busy(const Busy&) = delete;
+  Busy& operator=(const Busy&) = delete;
+
+ private:
+  std::atomic<bool>& flag_;
+};
+
+/// The arguments of step() and update(); null or None where not given.
+struct StepArguments {
+  pybind11::handle gradients;
+  pybind11::handle iteration;
+  pybind11::handle epoch;
+  pybind11::handle batch_size;
+};
+
+/// A state array to be restored, and what it is to hold.
+struct Restored {
+  std::size_t slot;
+  std::size_t array;
+  pybind11::handle values;
+};
+
+/// What Python calls; one implementation per dtype.
+class Core {
+ public:
+  Core() = default;
+  virtual ~Core() = default;
+  Core(const Core&) = delete;
+  Core& operator=(const Core&) = delete;
+
+  /// Refused where somebody is inside.
+  Busy enter() { return Busy(busy_); }
+
+  virtual void run(pybind11::handle self, const StepArguments& arguments, bool applies) = 0;
+  virtual void bind(pybind11::handle self, pybind11::handle gradients) = 0;
+  virtual void accumulate(pybind11::handle self, pybind11::handle gradients) = 0;
+  virtual void discard_accumulated() = 0;
+  virtual pybind11::object accumulated(pybind11::handle self) = 0;
+  virtual pybind11::array state_view(pybind11::handle self) = 0;
+  /// The state arrays of a slot by name.
+  virtual pybind11::dict state(pybind11::handle self, std::size_t slot) = 0;
+  /// All of it or nothing.
+  virtual void restore(const std::vector<Restored>& arrays, std::vector<RateState> rates,
+                       const Counters& counters) = 0;
+  virtual Counters& counters() = 0;
+  virtual const Layout& layout() const = 0;
+  virtual const NetworkSettings& settings() const = 0;
+  virtual const std::vector<RateState>& rates() const = 0;
+  virtual void set_rates(std::vector<RateState> rates) = 0;
+  virtual double learning_rate(std::size_t slot, std::int64_t iteration,
+                               std::int64_t epoch) const = 0;
+  virtual double momentum(std::size_t slot, std::int64_t iteration, std::int64_t epoch) const = 0;
+  virtual SlotReport report(std::size_t slot) const = 0;
+  virtual const std::optional<StepReport>& last() const = 0;
+  /// What an array must be to stand for a slot.
+  virtual const ArrayForm& form(std::size_t slot) const = 0;
+
+ private:
+  std::atomic<bool> busy_{false};
+};
+
+}  // namespace flatstep::python

@@ -1,0 +1,86 @@
+// Gradients: from whatever the caller gives to one pointer per slot, checked, and kept alive for the
+// step.
+//
+// The usual way is short on purpose: keys are matched by identity first, and arrays are checked
+// without temporaries. What is not a plain dict of arrays by key goes through the updater's method
+// _in_slot_order, in Python.
+#pragma once
+
+#include "arrays.hpp"
+
+#include <pybind11/pybind11.h>
+
+#include <flatstep/configuration/settings.hpp>
+#include <flatstep/plan/layout.hpp>
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace flatstep::python {
+
+/// The slots as Python knows them: the caller's own keys, to be matched by identity, and what an
+/// array must be to stand for each.
+struct SlotForms {
+  std::vector<pybind11::object> keys;
+  std::vector<ArrayForm> forms;
+};
+
+template <class T>
+class Gradients {
+ public:
+  /// @param keeps_alive whether Python code, of this thread or another, may run during a step
+  Gradients(SlotForms slots, const Layout& layout, const NetworkSettings& settings,
+            std::span<T* const> parameters, bool keeps_alive);
+
+  /// Takes what the caller gives. Where it is to be written, whatever is written must last.
+  void take(pybind11::handle self, pybind11::handle gradients, bool written);
+  /// Takes the arrays that are bound; false where none are.
+  bool take_bound(bool written);
+  /// Takes memory of our own.
+  void take_own(std::span<T* const> memory);
+  void bind(pybind11::handle self, pybind11::handle gradients);
+  /// Throws where what is to be written overlaps with anything else.
+  void require_apart();
+  /// Lets go of the arrays that were kept alive for a step.
+  void release() { kept_.clear(); }
+
+  /// One per slot; null where a frozen one's is absent.
+  std::span<T* const> pointers() const { return pointers_; }
+  const std::vector<pybind11::object>& keys() const { return slots_.keys; }
+  const ArrayForm& form(std::size_t slot) const { return slots_.forms.at(slot); }
+
+ private:
+  /// Neighbouring elements in memory, and whose they are.
+  struct Range {
+    const T* begin;
+    std::size_t size;
+    std::size_t slot;
+    const char* what;
+  };
+
+  bool take_dict(PyObject* gradients, bool written);
+  void take_array(std::size_t slot, pybind11::handle value, bool written);
+  void require_lasting(pybind11::handle self, pybind11::handle gradients) const;
+  void require_apart_from_parameters(std::size_t slot, const T* memory) const;
+  [[noreturn]] void refuse_overlap(const Range& a, const Range& b, const std::string& why) const;
+
+  SlotForms slots_;
+  const Layout& layout_;
+  std::vector<T*> parameters_;
+  std::vector<bool> frozen_;
+  bool keeps_alive_;
+  std::vector<T*> pointers_;             ///< of the step under way
+  std::vector<pybind11::object> kept_;   ///< likewise
+  std::vector<const T*> apart_;          ///< what is known to be apart from the parameters
+  std::vector<Range> parameter_ranges_;  ///< in the order of their addresses
+  std::vector<Range> ranges_;
+  std::vector<T*> bound_;
+  std::vector<pybind11::object> bound_arrays_;
+};
+
+extern template class Gradients<float>;
+extern template class Gradients<double>;
+
+}  // namespace flatstep::python

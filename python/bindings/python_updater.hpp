@@ -1,0 +1,42 @@
+// An updater written in Python, as the core sees it: a callback.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <flatstep/configuration/registry.hpp>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace flatstep::python {
+
+/// An instance of a flatstep.CustomUpdater subclass, and the UpdaterInfo that calls it. A call that
+/// fails returns false and leaves Python's error indicator set.
+class PythonUpdater {
+ public:
+  /// May be dropped by any thread, with or without the interpreter's lock.
+  /// @throws TypeError, ValueError for state that cannot be
+  static std::shared_ptr<const PythonUpdater> make(pybind11::handle instance);
+
+  PythonUpdater(const PythonUpdater&) = delete;
+  PythonUpdater& operator=(const PythonUpdater&) = delete;
+
+  const pybind11::object& instance() const { return instance_; }
+  const UpdaterInfo& info() const { return info_; }
+
+ private:
+  explicit PythonUpdater(pybind11::handle instance);
+  void read_state();
+  template <class T>
+  bool call(const CallbackArguments<T>& arguments) const;
+
+  pybind11::object instance_;
+  std::string name_;
+  std::vector<std::string> names_;
+  std::vector<double> initial_state_;
+  std::vector<HyperParameter> hyper_parameters_;
+  UpdaterInfo info_;
+};
+
+}  // namespace flatstep::python

@@ -1,0 +1,63 @@
+#include "values.hpp"
+
+#include <cmath>
+#include <limits>
+#include <string>
+
+namespace py = pybind11;
+
+namespace flatstep::python {
+
+std::int64_t to_integer(py::handle value, const char* name, std::int64_t least) {
+  const py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(value.ptr()));
+  if (!index) {
+    PyErr_Clear();
+    throw py::type_error(std::string(name) + ": expected an integer >= " + std::to_string(least) +
+                         ", got " + std::string(py::repr(value)));
+  }
+  int overflow = 0;
+  const long long integer = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
+  if (overflow != 0 || integer < least) {
+    throw py::value_error(std::string(name) + ": expected an integer >= " + std::to_string(least) +
+                          (overflow > 0 ? " and < 2**63" : "") + ", got " +
+                          std::string(py::str(index)));
+  }
+  return integer;
+}
+
+std::int64_t to_iteration(py::handle value) {
+  const std::int64_t iteration = to_integer(value, "iteration", 0);
+  if (iteration == std::numeric_limits<std::int64_t>::max()) {
+    throw py::value_error("iteration: expected an integer >= 0 and < 2**63 - 1, got " +
+                          std::to_string(iteration));
+  }
+  return iteration;
+}
+
+py::object value_or_none(double value) {
+  if (std::isnan(value)) return py::none();
+  return py::float_(value);
+}
+
+std::optional<double> optional_of(double value) {
+  return std::isnan(value) ? std::nullopt : std::optional(value);
+}
+
+double none_or_value(py::handle value) {
+  return value.is_none() ? std::numeric_limits<double>::quiet_NaN() : value.cast<double>();
+}
+
+std::string class_name(py::handle object) {
+  return py::cast<std::string>(py::type::handle_of(object).attr("__name__"));
+}
+
+void wrong_type(const std::string& argument, const std::string& expected, py::handle got) {
+  throw py::type_error(argument + ": expected " + expected + ", got " +
+                       py::cast<std::string>(py::repr(got)) + " of type " + class_name(got));
+}
+
+bool is_instance(py::handle object, const char* module, const char* name) {
+  return py::isinstance(object, py::module_::import(module).attr(name));
+}
+
+}  // namespace flatstep::python

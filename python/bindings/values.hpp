@@ -1,0 +1,37 @@
+// Values between Python and C++: integers of a range, NaN for what is None, classes by name.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace flatstep::python {
+
+/// An integer, or anything that stands for one, from `least` on.
+/// @throws TypeError, ValueError
+std::int64_t to_integer(pybind11::handle value, const char* name, std::int64_t least);
+
+/// An iteration, which must leave room for the one after it.
+std::int64_t to_iteration(pybind11::handle value);
+
+/// A number, or None for NaN.
+pybind11::object value_or_none(double value);
+
+/// A number, or nothing for NaN.
+std::optional<double> optional_of(double value);
+
+/// NaN for None.
+double none_or_value(pybind11::handle value);
+
+std::string class_name(pybind11::handle object);
+
+/// Whether it is an instance of that class of that module.
+bool is_instance(pybind11::handle object, const char* module, const char* name);
+
+/// Throws a TypeError that says what was expected and what came.
+[[noreturn]] void wrong_type(const std::string& argument, const std::string& expected,
+                             pybind11::handle got);
+
+}  // namespace flatstep::python
