@@ -92,7 +92,7 @@ class Engine {
     }
     const std::size_t rate_group = plan_.runs[s.run].rate_group;
     if (plan_.rate_groups[rate_group].follows_policy) {
-      report.learning_rate = rates_.learning_rate(plan_, rate_group);
+      report.learning_rate = rates_.learning_rate(rate_group);
     }
     if (s.group != none && !std::isnan(norms_.group_factor(s.group))) {
       report.gradient_norm = norms_.slot_norm(slot, s.divides_before ? inverse_batch_ : 1.0);

@@ -43,8 +43,7 @@ class Passes {
       const Run& run = plan.runs[k];
       PassConstants<T>& constants = constants_[k];
       if (run.l2_after_applies_rate) {
-        constants.l2_after =
-            static_cast<T>(run.l2_after * rates.learning_rate(plan, run.rate_group));
+        constants.l2_after = static_cast<T>(run.l2_after * rates.learning_rate(run.rate_group));
       }
       if (run.divides_after) constants.post = static_cast<T>(inverse_batch);
       const auto& scalars = rates.scalars(run.rate_group);

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace flatstep {
@@ -15,70 +16,85 @@ inline namespace FLATSTEP_DISPATCH {
 
 class Rates {
  public:
-  explicit Rates(const Plan& plan)
-      : values_(plan.rate_groups.size()),
-        scalars_(plan.rate_groups.size()),
-        pending_(plan.rate_groups.size()) {
-    for (auto& values : values_) values.fill(no_value);
+  explicit Rates(const Plan& plan) {
+    for (const RateGroup& group : plan.rate_groups) {
+      const UpdaterConfiguration& updater = group.settings->updater;
+      Group g{};
+      g.values.fill(no_value);
+      for (std::size_t i = 0; i < updater.values.size(); ++i) {
+        g.values[i] = updater.values[i].at(0, 0);
+        if (!updater.values[i].is_constant()) g.moving.push_back(i);
+      }
+      g.learning_rate = updater.kind->find(Role::learning_rate);
+      g.momentum = updater.kind->find(Role::momentum);
+      groups_.push_back(std::move(g));
+    }
   }
 
   /// Of the step of that iteration. Policies act on a copy of the rates: see commit.
   void evaluate(const Plan& plan, const std::vector<RateState>& rates, std::int64_t iteration,
                 std::int64_t epoch) {
-    for (std::size_t k = 0; k < plan.rate_groups.size(); ++k) {
+    for (std::size_t k = 0; k < groups_.size(); ++k) {
+      Group& g = groups_[k];
       const RateGroup& group = plan.rate_groups[k];
       const SlotSettings& settings = *group.settings;
-      const UpdaterInfo& info = *settings.updater.kind;
-      auto& values = values_[k];
-      for (std::size_t i = 0; i < settings.updater.values.size(); ++i) {
-        values[i] = settings.updater.values[i].at(iteration, epoch);
+      for (const std::size_t i : g.moving) {
+        g.values[i] = settings.updater.values[i].at(iteration, epoch);
       }
-      RateState rate = rates[group.slots.front()];
-      if (group.follows_policy) {
-        if (settings.policy.kind != LearningRatePolicy::Kind::None) {
-          rate.learning_rate = settings.policy.next(rate.learning_rate, iteration);
-        }
-        const auto momentum = settings.momentum_schedule.find(iteration);
-        if (momentum != settings.momentum_schedule.end()) rate.momentum = momentum->second;
-      }
-      pending_[k] = rate;
-      replace(values, info.find(Role::learning_rate), rate.learning_rate);
-      replace(values, info.find(Role::momentum), rate.momentum);
-      if (info.constants != nullptr) {
-        info.constants(values.data(), {iteration, *plan.rules}, scalars_[k].data());
+      g.pending = rates[group.slots.front()];
+      if (group.moves()) move(g.pending, settings, iteration);
+      replace(g.values, g.learning_rate, g.pending.learning_rate);
+      replace(g.values, g.momentum, g.pending.momentum);
+      const auto constants = settings.updater.kind->constants;
+      if (constants != nullptr) {
+        constants(g.values.data(), {iteration, *plan.rules}, g.scalars.data());
       }
     }
   }
 
   /// Makes the rates that policies have changed those of the state.
   void commit(const Plan& plan, std::vector<RateState>& rates) const {
-    for (std::size_t k = 0; k < plan.rate_groups.size(); ++k) {
+    for (std::size_t k = 0; k < groups_.size(); ++k) {
       if (!plan.rate_groups[k].moves()) continue;
-      for (const std::size_t slot : plan.rate_groups[k].slots) rates[slot] = pending_[k];
+      for (const std::size_t slot : plan.rate_groups[k].slots) rates[slot] = groups_[k].pending;
     }
   }
 
   /// The learning rate that a group's updater uses; NaN where it has none.
-  double learning_rate(const Plan& plan, std::size_t group) const {
-    const int place = plan.rate_groups[group].settings->updater.kind->find(Role::learning_rate);
-    return place < 0 ? no_value : values_[group][static_cast<std::size_t>(place)];
+  double learning_rate(std::size_t group) const {
+    const Group& g = groups_[group];
+    return g.learning_rate < 0 ? no_value : g.values[static_cast<std::size_t>(g.learning_rate)];
   }
 
   const std::array<double, max_constants>& scalars(std::size_t group) const {
-    return scalars_[group];
+    return groups_[group].scalars;
   }
 
  private:
   using Values = std::array<double, max_hyper_parameters>;
 
+  struct Group {
+    Values values;                      ///< of the hyper-parameters, in this step
+    std::vector<std::size_t> moving{};  ///< which of them follow schedules
+    int learning_rate;                  ///< their places, or -1
+    int momentum;
+    std::array<double, max_constants> scalars;
+    RateState pending;
+  };
+
+  static void move(RateState& rate, const SlotSettings& settings, std::int64_t iteration) {
+    if (settings.policy.kind != LearningRatePolicy::Kind::None) {
+      rate.learning_rate = settings.policy.next(rate.learning_rate, iteration);
+    }
+    const auto momentum = settings.momentum_schedule.find(iteration);
+    if (momentum != settings.momentum_schedule.end()) rate.momentum = momentum->second;
+  }
+
   static void replace(Values& values, int place, double value) {
     if (place >= 0 && !std::isnan(value)) values[static_cast<std::size_t>(place)] = value;
   }
 
-  // Per rate group.
-  std::vector<Values> values_;
-  std::vector<std::array<double, max_constants>> scalars_;
-  std::vector<RateState> pending_;
+  std::vector<Group> groups_;
 };
 
 }  // namespace FLATSTEP_DISPATCH

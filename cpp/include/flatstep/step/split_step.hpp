@@ -175,7 +175,7 @@ class SplitStep {
                                          slot.column_major,
                                          update,
                                          {state.data(), slot.state.size()},
-                                         rates.learning_rate(step.plan, run.rate_group),
+                                         rates.learning_rate(run.rate_group),
                                          step.iteration,
                                          step.epoch};
     try {
