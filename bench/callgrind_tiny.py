@@ -25,6 +25,7 @@ from comparison import contenders
 from comparison.cases import STRATEGIES, TINY, Case
 
 STEPS = 1000
+SOURCES = ("flatstep", "limit")
 VARIANTS = (
     ("empty method call", "None"),
     ("flatstep", "None"),
@@ -37,9 +38,9 @@ VARIANTS = (
 )
 
 
-def run_variants(strategies: Sequence[str]) -> None:
+def run_variants(strategies: Sequence[str], names: Sequence[str]) -> None:
     """What runs under callgrind: per variant a dump of its start, its steps, twice its steps."""
-    sources, absent = contenders.load(["flatstep", "limit"])
+    sources, absent = contenders.load(names)
     if "flatstep" in absent:
         raise SystemExit(f"flatstep: absent ({absent['flatstep']})")
     for source in sources:
@@ -60,11 +61,17 @@ def _control(command: str) -> None:
     )
 
 
-def measure(strategies: Sequence[str], folder: Path) -> dict[str, Counter[str]]:
+def measure(
+    strategies: Sequence[str],
+    folder: Path,
+    *,
+    python: str = sys.executable,
+    names: Sequence[str] = SOURCES,
+) -> dict[str, Counter[str]]:
     """Per variant callgrind's count per function, and under "" their sum, of STEPS steps."""
     out = folder / "dump"
     valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--"]
-    child = [sys.executable, __file__, "--run", "--strategies", *strategies]
+    child = [python, __file__, "--run", *names, "--strategies", *strategies]
     done = subprocess.run(
         valgrind + child,
         capture_output=True,
@@ -116,10 +123,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--functions", type=int, default=0, metavar="N", help="show the N costliest functions"
     )
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=STRATEGIES)
-    parser.add_argument("--run", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--run", nargs="+", choices=SOURCES, help=argparse.SUPPRESS)
     chosen = parser.parse_args(argv)
     if chosen.run:
-        run_variants(chosen.strategies)
+        run_variants(chosen.strategies, chosen.run)
         return 0
     print(f"Instructions of a step, {TINY}", flush=True)
     with tempfile.TemporaryDirectory() as folder:

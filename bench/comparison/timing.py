@@ -87,7 +87,8 @@ def _rounds(count: int, effort: Effort) -> Iterator[list[int]]:
 
 
 @contextlib.contextmanager
-def _without_garbage_collection() -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
+    """A collection would be charged to whoever's turn it is."""
     gc.collect()
     gc.disable()
     try:
@@ -109,17 +110,22 @@ def _warm_up(contender: Contender) -> float:
     return spent / calls
 
 
+def turn(contender: Contender, effort: Effort) -> float:
+    """One turn: wait until others' threads sleep, wake this one, time it; nanoseconds per step."""
+    time.sleep(effort.settle_seconds)
+    calls = max(1, round(BATCH_NS / _warm_up(contender)))
+    return contender.nanoseconds(calls) / calls
+
+
 def measure(contenders: Sequence[Contender], effort: Effort) -> list[Timing]:
     """Time each contender once per round."""
     timings = [Timing(contender.name) for contender in contenders]
-    with _without_garbage_collection():
+    with without_garbage_collection():
         for contender in contenders:
             contender.nanoseconds(1)  # makes its state
         for order in _rounds(len(contenders), effort):
             for index in order:
-                time.sleep(effort.settle_seconds)
-                calls = max(1, round(BATCH_NS / _warm_up(contenders[index])))
-                timings[index].samples.append(contenders[index].nanoseconds(calls) / calls)
+                timings[index].samples.append(turn(contenders[index], effort))
     return timings
 
 
@@ -133,7 +139,7 @@ def measure_between(
     steps = [Timing(contender.name) for contender in contenders]
     wholes = [Timing(contender.name) for contender in contenders]
     clock = time.perf_counter_ns
-    with _without_garbage_collection():
+    with without_garbage_collection():
         for order in _rounds(len(contenders), effort):
             for index in order:
                 call, arguments = contenders[index].call, contenders[index].arguments

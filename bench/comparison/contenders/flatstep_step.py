@@ -23,16 +23,16 @@ class Flatstep:
         self._fs.set_num_threads(count)
 
     def contenders(self, case: Case) -> list[Contender]:
-        found = [self._make(case), self._make(case, on_nonfinite="raise")]
+        found = [self.make(case), self.make(case, on_nonfinite="raise")]
         if case.group not in GROUPS_WITHOUT_VARIANTS:
-            found.append(self._make(case, bound=True))
+            found.append(self.make(case, bound=True))
             if case.network.num_arrays > 1:
-                found.append(self._make(case, flat=True))
+                found.append(self.make(case, flat=True))
         if case.strategy != "None":
-            found.append(self._make(case, strategy="None"))
+            found.append(self.make(case, strategy="None"))
         return found
 
-    def _make(
+    def make(
         self,
         case: Case,
         *,
@@ -41,6 +41,7 @@ class Flatstep:
         flat: bool = False,
         strategy: str | None = None,
     ) -> Contender:
+        """One variant; `strategy` replaces the case's."""
         fs = self._fs
         arrays = Arrays(case.network, case.dtype, flat=flat)
         if case.updater in ("NoOp", "AdaDelta"):
