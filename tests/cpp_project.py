@@ -54,20 +54,21 @@ def require_tools(*others: str) -> None:
             skip_unless_ci(f"not installed: {' or '.join(choices)}")
 
 
-def build(configure: list[str | os.PathLike[str]], directory: Path) -> Path:
+def build(configure: list[str | os.PathLike[str]], directory: Path, target: str = "all") -> Path:
     """Configures a CMake project with the given arguments and builds it in `directory`."""
     run("cmake", *configure, "-B", directory)
-    run("cmake", "--build", directory)
+    run("cmake", "--build", directory, "--target", target)
     return directory
 
 
 @functools.cache
-def build_cpp_tests() -> Path:
-    """The build tree of flatstep's own C++ tests: built once, kept while the tests run."""
+def build_cpp_tests(preset: str = "release", target: str = "all") -> Path:
+    """A build tree of flatstep's own C++ tests: built once, kept while the tests run."""
     require_tools()
     warnings_as_errors = f"-DFLATSTEP_WERROR={'ON' if UNDER_CI else 'OFF'}"
     try:
-        return build(["-S", ROOT, "--preset", "release", warnings_as_errors], _build_tree())
+        tree = _build_tree(preset)
+        return build(["-S", ROOT, "--preset", preset, warnings_as_errors], tree, target)
     except CommandFailed as failure:
         if "googletest" not in str(failure):
             raise
@@ -76,7 +77,7 @@ def build_cpp_tests() -> Path:
 
 
 @functools.cache
-def _build_tree() -> Path:
-    tree = tempfile.mkdtemp(prefix="flatstep-cpp-tests-")
+def _build_tree(preset: str) -> Path:
+    tree = tempfile.mkdtemp(prefix=f"flatstep-cpp-tests-{preset}-")
     atexit.register(shutil.rmtree, tree, ignore_errors=True)
     return Path(tree)

@@ -36,10 +36,14 @@ def test_cmake_package_has_the_kernels() -> None:
     for name in ("flatstepConfig.cmake", "flatstepTargets.cmake"):
         assert (CMAKE / name).is_file()
     kernels = CMAKE / "kernels"
-    assert (kernels / "flatstepKernels.cmake").is_file()
-    assert (kernels / "dispatch.cpp").is_file()
-    for isa in ("avx512", "avx2", "neon", "sse2", "emulated"):
-        assert (kernels / f"{isa}.cpp").is_file()
+    for name in ("flatstepKernels.cmake", "targets.cmake", "target.cpp", "dispatch.cpp"):
+        assert (kernels / name).is_file()
+    targets = re.findall(
+        r"^flatstep_target\((\w+)", (kernels / "targets.cmake").read_text(), re.MULTILINE
+    )
+    assert "emulated" in targets
+    for target in targets:
+        assert (INCLUDE / "flatstep" / "simd" / f"{target}.hpp").is_file()
 
 
 def test_package_is_typed() -> None:

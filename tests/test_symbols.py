@@ -13,19 +13,19 @@ from pathlib import Path
 import pytest
 from cpp_project import build_cpp_tests, require_tools, run
 
-INSTRUCTION_SETS = ("avx512", "avx2", "neon", "sse2", "emulated")
-
 # nm's letters for what other units can see and the linker may merge: text, data, read-only, bss,
 # weak, unique, common.
 VISIBLE = set("TDRBWVuCi")
 
 
-def kernel_objects(tree: Path) -> dict[str, Path]:
-    found = {}
-    for name in INSTRUCTION_SETS:
-        objects = [path for path in tree.rglob(f"{name}.cpp.o*") if "flatstep_kernels" in str(path)]
-        if objects:
-            (found[name],) = objects
+def targets(tree: Path) -> list[str]:
+    """The instruction sets of a build, from the list that its dispatch is compiled with."""
+    ranked = (tree / "flatstep_kernels" / "flatstep_targets.def").read_text()
+    return re.findall(r"^FLATSTEP_TARGET\((\w+),", ranked, re.MULTILINE)
+
+
+def kernel_object(tree: Path, name: str) -> Path:
+    (found,) = tree.rglob(f"flatstep_kernels_{name}.dir/**/target.cpp.o*")
     return found
 
 
@@ -36,13 +36,16 @@ def visible_symbols(unit: Path) -> list[str]:
     return [symbol[2] for symbol in symbols if symbol and symbol[1] in VISIBLE]
 
 
-def test_every_unit_defines_its_own_symbols_only() -> None:
+@pytest.mark.parametrize("preset", ["release", "debug"])
+def test_every_unit_defines_its_own_symbols_only(preset: str) -> None:
+    """In a debug build nothing is inlined, and every function that is called has a symbol."""
     require_tools("nm")
-    objects = kernel_objects(build_cpp_tests())
-    assert {"emulated"} < set(objects), "at least one native instruction set must be built"
-    for name, unit in objects.items():
-        symbols = visible_symbols(unit)
+    tree = build_cpp_tests() if preset == "release" else build_cpp_tests(preset, "flatstep_kernels")
+    names = targets(tree)
+    assert {"emulated"} < set(names), "at least one native instruction set must be built"
+    for name in names:
+        symbols = visible_symbols(kernel_object(tree, name))
         assert any(f"flatstep::{name}::" in symbol for symbol in symbols), name
         strangers = [symbol for symbol in symbols if f"flatstep::{name}::" not in symbol]
         if strangers:
-            pytest.fail(f"{unit.name} defines what other units may define too: {strangers}")
+            pytest.fail(f"the unit of {name} defines what others may define too: {strangers}")

@@ -1,12 +1,20 @@
-// Chooses the target at run time: one list, best first, cut down to what this machine can run.
+// Chooses the target at run time: the ranked list of this build, cut down to what this machine can
+// run. CMake writes the list from targets.cmake: a FLATSTEP_TARGET(name, runs_here) per target.
 #include <flatstep/kernels/dispatch.hpp>
-
-#include "tables.hpp"
 
 #include <atomic>
 #include <vector>
 
 namespace flatstep {
+
+#define FLATSTEP_TARGET(name, runs_here)           \
+  namespace name {                                 \
+  extern const KernelTable<float> float_kernels;   \
+  extern const KernelTable<double> double_kernels; \
+  }
+#include <flatstep_targets.def>
+#undef FLATSTEP_TARGET
+
 inline namespace FLATSTEP_DISPATCH {
 namespace {
 
@@ -15,35 +23,12 @@ struct Candidate {
   bool (*runs_here)();
 };
 
-bool always() { return true; }
-
-#if defined(FLATSTEP_HAS_AVX512)
-bool has_avx512() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-}
-#endif
-#if defined(FLATSTEP_HAS_AVX2)
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-#endif
-
-/// The one list that orders the targets, best first; the build says which of them it has.
+/// Best first.
 constexpr Candidate candidates[] = {
-#if defined(FLATSTEP_HAS_AVX512)
-    {{"avx512", &avx512::float_kernels, &avx512::double_kernels}, &has_avx512},
-#endif
-#if defined(FLATSTEP_HAS_AVX2)
-    {{"avx2", &avx2::float_kernels, &avx2::double_kernels}, &has_avx2},
-#endif
-#if defined(FLATSTEP_HAS_NEON)
-    {{"neon", &neon::float_kernels, &neon::double_kernels}, &always},
-#endif
-#if defined(FLATSTEP_HAS_SSE2)
-    {{"sse2", &sse2::float_kernels, &sse2::double_kernels}, &always},
-#endif
-#if defined(FLATSTEP_HAS_EMULATED)
-    {{"emulated", &emulated::float_kernels, &emulated::double_kernels}, &always},
-#endif
+#define FLATSTEP_TARGET(name, runs_here) \
+  {{#name, &name::float_kernels, &name::double_kernels}, []() -> bool { return runs_here; }},
+#include <flatstep_targets.def>
+#undef FLATSTEP_TARGET
 };
 
 const Target& find_target(std::string_view name, const char* parameter) {

@@ -1,8 +1,8 @@
-// The vectors of every target that this unit is compiled for, and the emulated ones: each operation
-// against scalar C++, bit for bit, with and without the flushing mode; and all targets against each
-// other through digests.
+// The vectors of the target that FLATSTEP_TARGET names, those of narrower targets as its flags
+// compile them, and the emulated ones: each operation against scalar C++, bit for bit, with and
+// without the flushing mode; and all targets against each other through digests.
 //
-// Build it once per target, with that target's flags, and run it where the processor has them.
+// Built once per target, with that target's flags, and run where the processor has them.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -21,15 +21,18 @@
 #include <memory>
 #include <random>
 #include <span>
+#include <string>
 #include <string_view>
 #include <thread>
 #include <type_traits>
 #include <vector>
 
+#include FLATSTEP_TARGET_HEADER
+
 #if defined(__x86_64__) || defined(_M_X64)
 #include <flatstep/simd/sse2.hpp>
 #endif
-#if defined(__AVX2__) && defined(__FMA__)
+#if defined(__AVX512F__)
 #include <flatstep/simd/avx2.hpp>
 #endif
 #if defined(__unix__) || defined(__APPLE__)
@@ -211,19 +214,17 @@ using Emulated = flatstep::emulated::Vector<T, Bytes>;
 
 using VectorTypes = testing::Types<Emulated<float, 16>, Emulated<double, 16>, Emulated<float, 32>,
                                    Emulated<double, 32>, Emulated<float, 64>, Emulated<double, 64>
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(__AVX2__)
                                    ,
                                    flatstep::sse2::Vector<float>, flatstep::sse2::Vector<double>
 #endif
-#if defined(__AVX2__) && defined(__FMA__)
+#if defined(__AVX512F__)
                                    ,
                                    flatstep::avx2::Vector<float>, flatstep::avx2::Vector<double>
 #endif
-#if defined(__AVX512F__) || defined(__aarch64__)
                                    ,
-                                   flatstep::native::Vector<float>, flatstep::native::Vector<double>
-#endif
-                                   >;
+                                   flatstep::FLATSTEP_TARGET::Vector<float>,
+                                   flatstep::FLATSTEP_TARGET::Vector<double>>;
 
 TYPED_TEST_SUITE(Simd, VectorTypes);
 
@@ -485,6 +486,9 @@ TEST(Target, GivesItsVectorsAndName) {
   namespace native = flatstep::native;
   EXPECT_TRUE((std::is_same_v<native::Target::Vector<float>, native::Vector<float>>));
   EXPECT_TRUE((std::is_same_v<native::Target::Vector<double>, native::Vector<double>>));
+  namespace own = flatstep::FLATSTEP_TARGET;
+  EXPECT_TRUE((std::is_same_v<own::Target::Vector<float>, own::Vector<float>>));
+  EXPECT_EQ(FLATSTEP_TARGET_HEADER, "flatstep/simd/" + std::string(own::Target::name) + ".hpp");
   EXPECT_EQ(flatstep::emulated::Target::Vector<float>::lanes, 16u);
   EXPECT_EQ(flatstep::emulated::Target::name, std::string_view("emulated"));
 }
