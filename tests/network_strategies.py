@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 from networks import Arrays
-from oracle import LayerSpec, NetworkSpec, Policy, Schedule, SlotSpec, UpdaterSpec
-from oracle.normalization import CHUNK, STRATEGIES
-from oracle.updaters import HYPER_PARAMETERS, UPDATERS
+from oracle import LayerSpec, NetworkSpec, Policy, SlotSpec, UpdaterSpec
+from oracle.normalization import CHUNK, strategies_of
+from oracle.schedules import schedules
+from oracle.updaters import UPDATERS
 
 # Around every vector width and its tail, around a chunk, and of several chunks.
 SIZES = st.one_of(
@@ -36,48 +37,8 @@ COEFFICIENTS = st.sampled_from([0.0, 0.0, 1e-4, 0.02, 0.5])
 THRESHOLDS = st.sampled_from([1e-3, 0.1, 1.0, 7.5, 1e3])
 
 RATES = st.floats(1e-5, 2.0)
-COUNTS = st.integers(1, 40)
-
-
-def schedules(values: st.SearchStrategy[float] = RATES) -> st.SearchStrategy[Schedule]:
-    """Every schedule, by iteration and epoch; `values` draws what it starts from."""
-
-    def of(kind: str, **arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Schedule]:
-        types = st.sampled_from(["ITERATION", "EPOCH"])
-        return st.builds(Schedule, st.just(kind), st.fixed_dictionaries(arguments), types)
-
-    plain = st.one_of(
-        st.builds(Schedule, st.just("Fixed"), st.fixed_dictionaries({"value": values})),
-        of("Exponential", initial=values, gamma=st.floats(0.5, 1.0)),
-        of("Inverse", initial=values, gamma=st.floats(0, 2), power=st.floats(0, 3)),
-        of("Step", initial=values, decay_rate=st.floats(0.1, 1), step=st.floats(0.5, 30)),
-        of("Poly", initial=values, power=st.floats(0, 3), max_iter=COUNTS),
-        of("Sigmoid", initial=values, gamma=st.floats(-1, 1), step=COUNTS),
-        of("Cosine", initial=values, max_iter=COUNTS, final=values.map(lambda v: v / 10)),
-        of("Map", values=st.dictionaries(COUNTS, values).flatmap(_from_zero(values))),
-        _cycles(values),
-    )
-    ramp = st.fixed_dictionaries({"base": plain, "num_iter": COUNTS})
-    return plain | st.builds(Schedule, st.just("Ramp"), ramp)
-
-
-def _from_zero(values: st.SearchStrategy[float]) -> Any:
-    return lambda table: values.map(lambda first: {0: first, **table})
-
-
-@st.composite
-def _cycles(draw: st.DrawFn, values: st.SearchStrategy[float]) -> Schedule:
-    cycle_length = draw(st.integers(2, 30))
-    arguments = {
-        "initial": draw(values),
-        "max": draw(values),
-        "cycle_length": cycle_length,
-        "annealing_length": draw(st.integers(0, cycle_length - 2)),
-        "annealing_decay": draw(st.floats(0.5, 1.0)),
-    }
-    return Schedule("Cycle", arguments, draw(st.sampled_from(["ITERATION", "EPOCH"])))
-
-
+OF_LAYERS = strategies_of("", "layer", "parameter")
+OF_NETWORKS = strategies_of("network")
 DECAYS = st.sampled_from([0.0, 0.5, 0.9, 0.95, 0.999, 1 - 1e-6])
 
 
@@ -86,7 +47,7 @@ def updaters(draw: st.DrawFn, name: str | None = None, scheduled: bool = True) -
     """An updater with hyper-parameters from all over their ranges."""
     if name is None:
         name = draw(st.sampled_from(sorted(UPDATERS)))
-    rates: st.SearchStrategy[Any] = RATES | schedules() if scheduled else RATES
+    rates: st.SearchStrategy[Any] = RATES | schedules(RATES) if scheduled else RATES
     momenta: st.SearchStrategy[Any] = st.floats(0, 1)
     if scheduled:
         momenta |= schedules(st.floats(0, 1))
@@ -95,7 +56,7 @@ def updaters(draw: st.DrawFn, name: str | None = None, scheduled: bool = True) -
         "momentum": momenta,
         "epsilon": st.sampled_from([1e-14, 1e-8, 1e-6, 1e-3]),
     }
-    values = {arg: draw(ranges.get(arg, DECAYS)) for arg in HYPER_PARAMETERS[name]}
+    values = {arg: draw(ranges.get(arg, DECAYS)) for arg in UPDATERS[name].defaults}
     return UpdaterSpec(name, values)
 
 
@@ -129,7 +90,7 @@ def network_specs(draw: st.DrawFn, on_nonfinite: str = "raise") -> NetworkSpec:
     slots: list[SlotSpec] = []
     for i in range(draw(st.integers(1, 4))):
         in_global = global_threshold is not None and draw(st.booleans())
-        strategy = "None" if in_global else draw(st.sampled_from(sorted(STRATEGIES)))
+        strategy = "None" if in_global else draw(st.sampled_from(OF_LAYERS))
         layers.append(LayerSpec(str(i), strategy, draw(THRESHOLDS), in_global))
         frozen = draw(st.integers(0, 5)) == 0
         pretrain = draw(st.integers(0, 3)) == 0
@@ -168,6 +129,7 @@ def network_specs(draw: st.DrawFn, on_nonfinite: str = "raise") -> NetworkSpec:
         slots=tuple(slots),
         mini_batch=draw(st.booleans()),
         global_threshold=global_threshold,
+        global_strategy=draw(st.sampled_from(OF_NETWORKS)),
         on_nonfinite=on_nonfinite,
     )
 
@@ -208,11 +170,11 @@ class Numbers:
         }
 
     def fill_state(self, state: Mapping[str, Mapping[str, Any]]) -> None:
-        """Plausible state, in place: first moments of either sign, second moments positive."""
+        """Plausible state, in place: what is signed of either sign, all else positive."""
         for slot in self.spec.slots:
             for i, (name, array) in enumerate(state[slot.key].items()):
                 drawn = self.normal(slot, 2, i, scale=self.gradient_scale)
-                signed = name == "m" or slot.updater.name == "Nesterovs"
+                signed = UPDATERS[slot.updater.name].state[name].signed
                 array[...] = drawn if signed else np.square(drawn) + np.float32(1e-6)
 
 

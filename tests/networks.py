@@ -13,15 +13,11 @@ import flatstep as fs
 Arrays = dict[str, Any]
 
 
-def schedule(number: float | Schedule) -> Any:
-    """A number, or flatstep's schedule."""
+def schedule(number: Any) -> Any:
+    """A number as it is, or flatstep's schedule."""
     if not isinstance(number, Schedule):
         return number
-    values: dict[str, Any] = dict(number.values)
-    if number.kind == "Ramp":
-        return fs.RampSchedule(schedule(values["base"]), values["num_iter"])
-    if number.kind == "Fixed":
-        return fs.FixedSchedule(**values)
+    values = {name: schedule(value) for name, value in number.values.items()}
     return getattr(fs, f"{number.kind}Schedule")(**values, schedule_type=number.schedule_type)
 
 
@@ -80,7 +76,7 @@ def configuration(spec: NetworkSpec) -> Any:
         "on_nonfinite": spec.on_nonfinite,
     }
     if spec.global_threshold is not None:
-        network["gradient_normalization"] = "ClipL2Global"
+        network["gradient_normalization"] = spec.global_strategy
         network["gradient_normalization_threshold"] = spec.global_threshold
     return fs.MultiLayerConfiguration(
         updater=fs.Sgd(),

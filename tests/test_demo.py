@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from oracle.schedules import KINDS
 
 import flatstep as fs
 from flatstep.cli import main
@@ -21,6 +22,7 @@ from flatstep.demo.report import describe_result, explain_accuracy
 from flatstep.demo.training import UPDATERS, Options, Result, Run
 from flatstep.schedule_plot import parse_schedule
 
+SCHEDULES = [f"{kind}Schedule" for kind in KINDS]
 STRATEGIES = [strategy.value for strategy in fs.GradientNormalization]
 
 
@@ -274,7 +276,7 @@ def test_a_run_that_diverges_says_so(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--updater", "adadelta", "--learning-rate", "1"], "--learning-rate: adadelta has none"),
         (["--updater", "adamw", "--semantics", "dl4j-0.8"], "no place for weight decay"),
         (["schedule"], "the following arguments are required: SCHEDULE"),
-        (["schedule", "Foo(1)"], "'Foo' is no schedule; expected one of CosineSchedule"),
+        (["schedule", "Foo(1)"], f"'Foo' is no schedule; expected one of {min(SCHEDULES)}"),
         (["schedule", "StepSchedule(0.1, 0.5, -1)"], "StepSchedule: step: expected a finite"),
     ],
 )

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pytest
+from networks import schedule
+from oracle import Schedule
+from oracle.normalization import STRATEGIES
+from oracle.schedules import KINDS
 from snapshots import nothing_changes
+from updater_table import BUILT_IN
 
 import flatstep as fs
+from flatstep import serialization
 
 
 def refused(call: Callable[[], Any], exception: type[Exception], text: str) -> None:
@@ -695,13 +701,13 @@ def test_counts_by_position_and_unknown_options() -> None:
 POLICY = fs.LearningRatePolicy("Exponential", decay_rate=0.5)
 OLD = {"semantics": "dl4j-0.8"}
 
+ALL_STRATEGIES = [f'"{name}"' for name in STRATEGIES]
+
 # What is wrong whatever the parameters are: refused when the configuration is made.
 BAD_CONFIGURATIONS: dict[str, tuple[dict[str, Any], str]] = {
     "strategy": (
         {"gradient_normalization": "ClipL2"},
-        'gradient_normalization: expected one of "None", "RenormalizeL2PerLayer", '
-        '"RenormalizeL2PerParamType", "ClipElementWiseAbsoluteValue", "ClipL2PerLayer", '
-        '"ClipL2PerParamType", "ClipL2Global", got "ClipL2"',
+        f'gradient_normalization: expected one of {", ".join(ALL_STRATEGIES)}, got "ClipL2"',
     ),
     "threshold": (
         {"gradient_normalization": "ClipL2PerLayer", "gradient_normalization_threshold": 0.0},
@@ -925,36 +931,6 @@ BAD_SCHEDULES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "MapSchedule: values: expected key 0 and no smaller one, got no keys; add {0: value}, "
         "the value before the next key",
     ),
-    "gamma": (
-        lambda: fs.ExponentialSchedule(0.1, -0.5),
-        ValueError,
-        "ExponentialSchedule: gamma: expected a finite number >= 0, got -0.5",
-    ),
-    "initial": (
-        lambda: fs.InverseSchedule(float("inf"), 0.5, 1.0),
-        ValueError,
-        "InverseSchedule: initial: expected a finite number, got inf",
-    ),
-    "step": (
-        lambda: fs.StepSchedule(0.1, 0.5, 0),
-        ValueError,
-        "StepSchedule: step: expected a finite number > 0, got 0",
-    ),
-    "max_iter": (
-        lambda: fs.PolySchedule(0.1, 1.0, 0),
-        ValueError,
-        "PolySchedule: max_iter: expected an integer >= 1, got 0",
-    ),
-    "annealing_length": (
-        lambda: fs.CycleSchedule(0.01, 0.1, 10, 9, 0.5),
-        ValueError,
-        "CycleSchedule: annealing_length: expected at most cycle_length - 2 = 8, got 9",
-    ),
-    "num_iter": (
-        lambda: fs.RampSchedule(0.1, 0),
-        ValueError,
-        "RampSchedule: num_iter: expected an integer >= 1, got 0",
-    ),
     "schedule_type": (
         lambda: fs.StepSchedule(0.1, 0.5, 10, schedule_type="BATCH"),
         ValueError,
@@ -1003,6 +979,32 @@ def test_schedules_and_policies(
     call: Callable[[], Any], exception: type[Exception], text: str
 ) -> None:
     refused(call, exception, text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong", "text"),
+    [(kind, wrong, text) for kind, row in KINDS.items() for wrong, text in row.errors],
+    ids=str,
+)
+def test_ranges_of_schedules(kind: str, wrong: Mapping[str, Any], text: str) -> None:
+    arguments = {**KINDS[kind].examples[0], **wrong}
+    refused(lambda: schedule(Schedule(kind, arguments)), ValueError, f"{kind}Schedule: {text}")
+
+
+def test_classes_that_may_stand_in_a_saved_configuration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All updaters, then all schedules, in alphabetical order."""
+    monkeypatch.setattr(serialization, "_registered", {})
+    updaters = sorted(row.name for row in BUILT_IN)
+    schedules = sorted(f"{kind}Schedule" for kind in KINDS)
+    refused(
+        lambda: fs.MultiLayerConfiguration.from_dict({"version": 1, "updater": {"class": "Adan"}}),
+        ValueError,
+        f"configuration.updater: class: expected one of {', '.join([*updaters, *schedules])}, got "
+        "'Adan'; a CustomUpdater's class must be registered before: "
+        "flatstep.register_updater(cls)",
+    )
 
 
 # --------------------------------------------------------------------------- threads, instruction

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from oracle.normalization import STRATEGIES, strategies_of
 
 import flatstep as fs
 
@@ -33,16 +34,22 @@ def last_step(strategy: str, monitor: bool = False, **settings: Any) -> Any:
     return updater.last_step
 
 
+def expected(strategy: str, norm: float) -> tuple[bool, float]:
+    """Whether the strategy clips, and its factor, for a norm and the threshold 1.5."""
+    row = STRATEGIES[strategy]
+    assert row.factor is not None
+    return row.uses_threshold, row.factor(norm, 1.5)
+
+
 @pytest.mark.parametrize("semantics", ["dl4j-1.0", "dl4j-0.8"])
-@pytest.mark.parametrize("strategy", ["ClipL2PerLayer", "RenormalizeL2PerLayer"])
+@pytest.mark.parametrize("strategy", strategies_of("layer"))
 def test_per_layer(strategy: str, semantics: Any) -> None:
     report = last_step(strategy, semantics=semantics)
     assert (report.iteration, report.epoch, report.skipped) == (0, 0, False)
     assert report.gradient_norm is None
     for name, layer in report.layers.items():
         norm = NORMS[name]
-        clips = strategy == "ClipL2PerLayer"
-        factor = (1.5 / norm if norm > 1.5 else 1.0) if clips else 1 / norm
+        clips, factor = expected(strategy, norm)
         assert layer.gradient_norm == pytest.approx(norm, rel=1e-15)
         assert layer.factor == pytest.approx(factor, rel=1e-15)
         assert layer.clipped is bool(clips and norm > 1.5)
@@ -55,13 +62,12 @@ def test_per_layer(strategy: str, semantics: Any) -> None:
             assert slot.gradient_norm == pytest.approx(PARAM_NORMS[name, param], rel=1e-15)
 
 
-@pytest.mark.parametrize("strategy", ["ClipL2PerParamType", "RenormalizeL2PerParamType"])
+@pytest.mark.parametrize("strategy", strategies_of("parameter"))
 def test_per_parameter(strategy: str) -> None:
     report = last_step(strategy)
-    clips = strategy == "ClipL2PerParamType"
     for (name, param), norm in PARAM_NORMS.items():
         slot = report.layers[name].params[param]
-        factor = (1.5 / norm if norm > 1.5 else 1.0) if clips else 1 / norm
+        clips, factor = expected(strategy, norm)
         assert slot.gradient_norm == pytest.approx(norm, rel=1e-15)
         assert slot.factor == pytest.approx(factor, rel=1e-15)
         assert slot.clipped is bool(clips and norm > 1.5)
@@ -81,7 +87,7 @@ def test_global() -> None:
         assert layer.clipped is True
 
 
-@pytest.mark.parametrize("strategy", ["None", "ClipElementWiseAbsoluteValue"])
+@pytest.mark.parametrize("strategy", strategies_of(""))
 def test_strategies_without_a_norm(strategy: str) -> None:
     for layer in last_step(strategy).layers.values():
         assert layer.gradient_norm is None

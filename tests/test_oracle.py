@@ -15,7 +15,7 @@ from oracle import Network, from_state_view, state_view, updater_blocks
 from oracle.bounds import EXACT, Bounded, unit_roundoff
 from oracle.schedules import value_at
 from oracle.state_view import pieces
-from oracle.updaters import HYPER_PARAMETERS, UPDATERS
+from oracle.updaters import UPDATERS
 
 CASES = load_cases()
 
@@ -73,53 +73,34 @@ def test_oracle_follows_dl4j(case: GoldenCase) -> None:
             )
 
 
-# What the bounds come to where no digits cancel, in unit roundoffs of the result: the tolerance of
-# the property tests, stated. Each row is a few operations more than the formula has.
-TIGHT = {
-    "Sgd": 3,
-    "NoOp": 0,
-    "Nesterovs": 12,
-    "AdaGrad": 10,
-    "RmsProp": 11,
-    "AdaDelta": 13,
-    "Adam": 17,
-    "AMSGrad": 17,
-    "AdaMax": 11,
-    "Nadam": 21,
-    "AdaBelief": 38,
-}
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", sorted(UPDATERS))
 def test_bounds_hold_and_are_tight(name: str, dtype: type) -> None:
-    """NumPy's own evaluation in `dtype` stays within the bounds, which are a few ULP."""
+    """NumPy's own evaluation in `dtype` stays within the bounds, which are a few ULP: as many as
+    the updater's row says. This is the tolerance of the property tests, stated.
+    """
+    updater = UPDATERS[name]
     rng = np.random.default_rng(0)
     g = (rng.standard_normal(5000) * 10.0 ** rng.uniform(-3, 3, 5000)).astype(dtype)
-    formula, names = UPDATERS[name]
     values = {
         "learning_rate": 0.05, "momentum": 0.9, "rms_decay": 0.95, "rho": 0.95, "beta1": 0.9,
         "beta2": 0.999, "epsilon": 1e-8,
     }  # fmt: skip
-    hyper = {argument: values[argument] for argument in HYPER_PARAMETERS[name]}
+    hyper = {argument: values.get(argument, x) for argument, x in updater.defaults.items()}
     hyper |= {"t": 10, "dl4j_0_8": False}
     share = rng.uniform(0.01, 0.25, 5000)
-    sign = -1 if name == "Nesterovs" else 1
-    state = {
-        n: (sign * g * share if n == "m" or sign < 0 else g * g * share).astype(dtype)
-        for n in names
-    }
-    computed, computed_state = formula(g, state, **hyper)
-    exact, exact_state = formula(
+    state = {n: array.beside(g, share).astype(dtype) for n, array in updater.state.items()}
+    computed, computed_state = updater.formula(g, state, **hyper)
+    exact, exact_state = updater.formula(
         Bounded.exact(g, dtype), {n: Bounded.exact(a, dtype) for n, a in state.items()}, **hyper
     )
     assert computed.dtype == dtype
-    pairs = [(computed, exact)] + [(computed_state[n], exact_state[n]) for n in names]
+    pairs = [(computed, exact)] + [(computed_state[n], exact_state[n]) for n in state]
     for plain, bounded in pairs:
         assert (np.abs(plain.astype(EXACT) - bounded.value) <= bounded.error).all()
     unit = unit_roundoff(dtype) * (1 if dtype is np.float32 else 3)
     roundoffs = exact.error / np.maximum(np.abs(exact.value), np.finfo(dtype).tiny) / unit
-    assert np.max(roundoffs) <= TIGHT[name]
+    assert np.max(roundoffs) <= updater.roundoffs
 
 
 def test_bounds_grow_where_digits_cancel() -> None:

@@ -22,14 +22,13 @@ from network_strategies import (
     network_specs,
     numbers,
     policies,
-    schedules,
     updaters,
 )
 from networks import configuration, copies, flat, policy, schedule, state_of
 from oracle import LayerSpec, Network, NetworkSpec, Policy, Schedule, SlotSpec, UpdaterSpec
 from oracle.bounds import Bounded
 from oracle.normalization import CHUNK, STRATEGIES, norm
-from oracle.schedules import next_rate, value_at
+from oracle.schedules import next_rate, schedules, value_at
 from oracle.updaters import UPDATERS
 
 import flatstep as fs
@@ -146,14 +145,14 @@ def test_updaters(name: str, isa: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("strategy", [*STRATEGIES, "ClipL2Global"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @settings(max_examples=8)
 @given(data=st.data())
 def test_strategies(strategy: str, isa: str, data: st.DataObject) -> None:
     """Each strategy by itself, on gradients from tiny to huge: the update is the gradient."""
     fs.set_isa(isa)
     sizes = data.draw(st.lists(SIZES, min_size=1, max_size=3))
-    in_global = strategy == "ClipL2Global"
+    in_global = STRATEGIES[strategy].group == "network"
     threshold = data.draw(st.sampled_from([1e-6, 0.5, 1.0, 1e6]))
     spec = NetworkSpec(
         data.draw(st.sampled_from(["dl4j-1.0", "dl4j-0.8"])),
@@ -163,6 +162,7 @@ def test_strategies(strategy: str, isa: str, data: st.DataObject) -> None:
             for i, size in enumerate(sizes)
         ),
         global_threshold=threshold if in_global else None,
+        global_strategy=strategy,
     )
     dtype = data.draw(st.sampled_from(DTYPES))
     # Squares of such gradients overflow and vanish in the type itself: norms must not.
@@ -204,7 +204,7 @@ def test_norms_of_every_size(dtype: Any, isa: str) -> None:
 
 @settings(max_examples=200)
 @given(
-    number=schedules(),
+    number=schedules(RATES),
     iteration=st.integers(0, 200),
     epoch=st.integers(0, 60),
 )

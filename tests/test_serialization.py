@@ -13,6 +13,7 @@ import networks
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from oracle.schedules import EXAMPLES
 from snapshots import bits
 from updater_table import BUILT_IN, CONFIGURATIONS, HeavyBall, UpdaterRow, configuration_id
 
@@ -66,19 +67,7 @@ def test_every_updater(row: UpdaterRow, arguments: Any) -> None:
             assert data[name] == value
 
 
-SCHEDULES = (
-    fs.FixedSchedule(0.1),
-    fs.ExponentialSchedule(0.1, gamma=0.99, schedule_type="EPOCH"),
-    fs.InverseSchedule(0.1, gamma=0.5, power=0.75),
-    fs.StepSchedule(0.1, decay_rate=0.5, step=2.5),
-    fs.PolySchedule(0.1, power=2, max_iter=100, schedule_type="EPOCH"),
-    fs.SigmoidSchedule(0.1, gamma=-0.9, step=4),
-    fs.MapSchedule({0: 0.1, 10: 0.05, 9: 0.07}, schedule_type="EPOCH"),
-    fs.CycleSchedule(0.01, 0.1, 10, 2, 0.5),
-    fs.CosineSchedule(0.1, max_iter=50, final=1 / 3),
-    fs.RampSchedule(fs.RampSchedule(fs.MapSchedule({0: 0.1, 3: 0.2}), 4), num_iter=5),
-    fs.RampSchedule(0.1, num_iter=5),
-)
+SCHEDULES = tuple(map(networks.schedule, EXAMPLES))
 
 
 def test_the_schedules_are_all_there_are() -> None:

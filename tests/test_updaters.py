@@ -99,14 +99,15 @@ def test_state(row: UpdaterRow, arguments: Mapping[str, Any], semantics: str) ->
         updater = fs.MultiLayerUpdater(config, {"0_W": np.ones((3, 2), dtype, order="F")})
         state = updater.state("0_W")
         assert tuple(state) == row.state
-        initial = dtype(row.initial_value(made, semantics))
-        for array in state.values():
+        for name, array in state.items():
             assert array.shape == (3, 2)
             assert array.dtype == dtype
             assert array.flags.f_contiguous
+            initial = dtype(row.initial_value(made, name, semantics))
             np.testing.assert_array_equal(array, initial)
+        flat = [array.ravel(order="F") for array in state.values()]
         assert updater.state_view.shape == (6 * len(row.state),)
-        np.testing.assert_array_equal(updater.state_view, initial)
+        np.testing.assert_array_equal(updater.state_view, np.ravel(flat))
 
 
 @EACH

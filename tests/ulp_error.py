@@ -25,16 +25,6 @@ import flatstep as fs
 ITERATIONS = (0, 1, 9, 999, 10**6)
 
 
-def well_conditioned(name: str, state: str, g: Any, rng: np.random.Generator) -> Any:
-    """State next to which `g` loses no digits: first moments a quarter of it at most."""
-    share = rng.uniform(0.01, 0.25, g.shape)
-    if name == "Nesterovs":
-        return -g * share
-    if state == "n":  # a maximum with |g|: larger half of the time
-        return np.abs(g) * rng.uniform(0.5, 1.5, g.shape)
-    return g * share if state == "m" else g * g * share
-
-
 def errors(name: str, dtype: Any, elements: int) -> Iterator[tuple[str, float]]:
     """(what, largest error in ULP) of the update and of each state array, per iteration."""
     made = getattr(fs, name)()
@@ -47,7 +37,8 @@ def errors(name: str, dtype: Any, elements: int) -> Iterator[tuple[str, float]]:
         g = (rng.standard_normal(elements) * 10.0 ** rng.uniform(-3, 3, elements)).astype(dtype)
         updater = fs.MultiLayerUpdater(configuration(spec), {"0_W": p})
         for state, array in updater.state("0_W").items():
-            array[...] = well_conditioned(name, state, g.astype(np.float64), rng)
+            share = rng.uniform(0.01, 0.25, g.shape)
+            array[...] = UPDATERS[name].state[state].beside(g.astype(np.float64), share)
         oracle = Network(spec, {"0_W": p}, dtype, bounded=True)
         oracle.state = {"0_W": {n: a.copy() for n, a in updater.state("0_W").items()}}
         expected = oracle.step({"0_W": g}, iteration)

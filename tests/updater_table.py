@@ -1,16 +1,19 @@
-"""The one table of updaters that drives the tests: how each is made, what it keeps, what it
-refuses.
+"""The table of updaters that drives the tests: how each is made, what it keeps, what it refuses.
 
-A new updater needs one row here, and every test that runs over the table holds for it.
+Its rows are made from the oracle's (`oracle/updaters.py`), where a new updater needs one; here
+stand AdamW, which is Adam with weight decay, and an updater in Python.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from networks import schedule
+from oracle import UpdaterSpec
+from oracle.updaters import UPDATERS, initial_value
 
 import flatstep as fs
 
@@ -52,7 +55,6 @@ class UpdaterRow:
     defaults: Mapping[str, float]  # in the order of the arguments
     configurations: tuple[Mapping[str, Any], ...]
     state: tuple[str, ...] = ()
-    initial: Mapping[str, Callable[[Any], float]] = field(default_factory=dict)  # by semantics
     semantics: tuple[str, ...] = ("dl4j-1.0", "dl4j-0.8")
     errors: tuple[ErrorCase, ...] = ()
 
@@ -68,9 +70,12 @@ class UpdaterRow:
     def is_custom(self) -> bool:
         return self.constructor is HeavyBall
 
-    def initial_value(self, updater: Any, semantics: str) -> float:
-        """What the state of `updater` starts at."""
-        return self.initial.get(semantics, lambda _: 0.0)(updater)
+    def initial_value(self, updater: Any, state: str, semantics: str) -> float:
+        """What a state array of `updater` starts at."""
+        if self.name not in UPDATERS:
+            return 0.0
+        values = {name: getattr(updater, name) for name in self.defaults}
+        return initial_value(UpdaterSpec(self.name, values), state, semantics)
 
     def __str__(self) -> str:
         return self.name
@@ -125,85 +130,42 @@ def errors_of(name: str, arguments: Mapping[str, float]) -> tuple[ErrorCase, ...
     return (*errors, unknown)
 
 
-def epsilon_of(updater: Any) -> float:
-    return float(updater.epsilon)
-
-
-ADAM = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
-ADAM_CONFIGURATIONS: tuple[Mapping[str, Any], ...] = (
-    {},
-    {"learning_rate": 0.05, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3},
-    {"beta1": 0.0, "beta2": 0.0},
-    {"learning_rate": fs.CycleSchedule(0.01, 0.1, 10, 2, 0.5)},
-    {"learning_rate": 0.0},
-)
-
-
-def row(
-    constructor: Callable[..., Any], defaults: Mapping[str, float], *rest: Any, **more: Any
-) -> Any:
+def row_of(name: str) -> UpdaterRow:
+    """The row of an updater of the core."""
+    known = UPDATERS[name]
     return UpdaterRow(
-        constructor, defaults, *rest, errors=errors_of(constructor.__name__, defaults), **more
+        getattr(fs, name),
+        known.defaults,
+        (
+            {},
+            *(
+                {argument: schedule(value) for argument, value in arguments.items()}
+                for arguments in known.configurations
+            ),
+        ),
+        tuple(known.state),
+        errors=errors_of(name, known.defaults),
     )
 
 
+ADAM_W_DEFAULTS = {
+    "learning_rate": 1e-3, "weight_decay": 1e-2, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8,
+}  # fmt: skip
+
 TABLE: tuple[UpdaterRow, ...] = (
-    row(
-        fs.Sgd,
-        {"learning_rate": 1e-3},
-        ({}, {"learning_rate": 0.5}, {"learning_rate": fs.ExponentialSchedule(0.1, 0.9)}),
-    ),
-    row(fs.NoOp, {}, ({},)),
-    row(
-        fs.Nesterovs,
-        {"learning_rate": 0.1, "momentum": 0.9},
-        (
+    *map(row_of, UPDATERS),
+    replace(
+        row_of("Adam"),
+        constructor=fs.AdamW,
+        defaults=ADAM_W_DEFAULTS,
+        configurations=(
             {},
-            {"learning_rate": 0.05, "momentum": 0.0},
-            {"momentum": 1.0},
-            {"momentum": fs.MapSchedule({0: 0.5, 2: 0.9})},
-            {"learning_rate": fs.RampSchedule(fs.FixedSchedule(0.1), 5)},
+            {"weight_decay": 0.5},
+            {"learning_rate": fs.CosineSchedule(0.1, 50)},
         ),
-        ("v",),
-    ),
-    row(
-        fs.AdaGrad,
-        {"learning_rate": 0.1, "epsilon": 1e-6},
-        ({}, {"epsilon": 0.25}, {"learning_rate": fs.InverseSchedule(0.1, 0.5, 0.75)}),
-        ("h",),
-        initial={"dl4j-1.0": lambda _: 1e-6, "dl4j-0.8": epsilon_of},
-    ),
-    row(
-        fs.RmsProp,
-        {"learning_rate": 0.1, "rms_decay": 0.95, "epsilon": 1e-8},
-        ({}, {"rms_decay": 0.0}, {"learning_rate": 0.01, "rms_decay": 0.5, "epsilon": 0.125}),
-        ("s",),
-        initial={"dl4j-1.0": epsilon_of, "dl4j-0.8": epsilon_of},
-    ),
-    row(
-        fs.AdaDelta,
-        {"rho": 0.95, "epsilon": 1e-6},
-        ({}, {"rho": 0.5, "epsilon": 1e-3}, {"rho": 0.0}),
-        ("s", "d"),
-    ),
-    row(fs.Adam, ADAM, ADAM_CONFIGURATIONS, ("m", "v")),
-    row(
-        fs.AdamW,
-        {
-            "learning_rate": 1e-3,
-            "weight_decay": 1e-2,
-            "beta1": 0.9,
-            "beta2": 0.999,
-            "epsilon": 1e-8,
-        },
-        ({}, {"weight_decay": 0.5}, {"learning_rate": fs.CosineSchedule(0.1, 50)}),
-        ("m", "v"),
         semantics=("dl4j-1.0",),
+        errors=errors_of("AdamW", ADAM_W_DEFAULTS),
     ),
-    row(fs.AMSGrad, ADAM, ADAM_CONFIGURATIONS, ("m", "v", "v_hat")),
-    row(fs.AdaMax, ADAM, ADAM_CONFIGURATIONS, ("m", "n")),
-    row(fs.Nadam, ADAM, ADAM_CONFIGURATIONS, ("m", "v")),
-    row(fs.AdaBelief, ADAM | {"epsilon": 1e-14}, ADAM_CONFIGURATIONS, ("m", "s")),
     UpdaterRow(
         HeavyBall,
         {"learning_rate": 0.1, "decay": 0.9},

@@ -1,8 +1,8 @@
 """The whole step in plain NumPy: slow, obvious, and without flatstep.
 
-One function per updater, schedule, learning-rate policy and normalisation strategy, and the two
-orders of the step as straight-line code. The tests hold the compiled core to it; `test_oracle.py`
-holds it to the real DL4J first.
+One row per updater, schedule and normalisation strategy, with its formula and all else that the
+tests must know about it; and the two orders of the step as straight-line code. The tests hold the
+compiled core to it; `test_oracle.py` holds it to the real DL4J first.
 """
 
 from oracle.settings import LayerSpec, NetworkSpec, Policy, Schedule, SlotSpec, UpdaterSpec

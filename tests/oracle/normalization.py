@@ -1,8 +1,12 @@
-"""Gradient normalisation, one function per strategy, on the gradients of one layer by parameter."""
+"""Gradient normalisation: one row per strategy, on gradients by parameter.
+
+A new strategy needs its row in `STRATEGIES`, and nothing else in the tests.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,45 +42,50 @@ def norm(*arrays: Array) -> Any:
     return Bounded(length, length * roundings * unit_roundoff(np.float64), arrays[0].dtype)
 
 
-def renormalize_factor(length: Any) -> Any:
+def renormalize(length: Any, threshold: float) -> Any:
     return 1.0 if values(length) == 0 else 1.0 / length
 
 
-def clip_factor(length: Any, threshold: float) -> Any:
+def clip(length: Any, threshold: float) -> Any:
     return threshold / length if values(length) > threshold else 1.0
 
 
-def none(gradients: Gradients, threshold: float) -> dict[str, Array]:
-    return dict(gradients)
+@dataclass(frozen=True)
+class Strategy:
+    """What a strategy makes of gradients."""
+
+    #: Which gradients share a norm: those of a "layer", a "parameter", the "network"; "" for none.
+    group: str = ""
+    #: The factor of a group, of its norm and the threshold.
+    factor: Callable[[Any, float], Any] | None = None
+    #: Whether the strategy compares something with the threshold.
+    uses_threshold: bool = True
+    #: What becomes of a gradient by itself, where there is no norm.
+    element_wise: Callable[[Array, float], Array] = lambda g, threshold: g
+
+    def normalize(self, gradients: Gradients, threshold: float) -> dict[str, Array]:
+        """On the gradients of one layer; of all layers together where the group is the network."""
+        if self.factor is None:
+            return {key: self.element_wise(g, threshold) for key, g in gradients.items()}
+        if self.group == "parameter":
+            return {key: g * self.factor(norm(g), threshold) for key, g in gradients.items()}
+        factor = self.factor(norm(*gradients.values()), threshold)
+        return {key: g * factor for key, g in gradients.items()}
 
 
-def renormalize_l2_per_layer(gradients: Gradients, threshold: float) -> dict[str, Array]:
-    factor = renormalize_factor(norm(*gradients.values()))
-    return {name: g * factor for name, g in gradients.items()}
-
-
-def renormalize_l2_per_param_type(gradients: Gradients, threshold: float) -> dict[str, Array]:
-    return {name: g * renormalize_factor(norm(g)) for name, g in gradients.items()}
-
-
-def clip_element_wise_absolute_value(gradients: Gradients, threshold: float) -> dict[str, Array]:
-    return {name: np.maximum(-threshold, np.minimum(threshold, g)) for name, g in gradients.items()}
-
-
-def clip_l2_per_layer(gradients: Gradients, threshold: float) -> dict[str, Array]:
-    factor = clip_factor(norm(*gradients.values()), threshold)
-    return {name: g * factor for name, g in gradients.items()}
-
-
-def clip_l2_per_param_type(gradients: Gradients, threshold: float) -> dict[str, Array]:
-    return {name: g * clip_factor(norm(g), threshold) for name, g in gradients.items()}
-
-
-STRATEGIES: dict[str, Callable[[Gradients, float], dict[str, Array]]] = {
-    "None": none,
-    "RenormalizeL2PerLayer": renormalize_l2_per_layer,
-    "RenormalizeL2PerParamType": renormalize_l2_per_param_type,
-    "ClipElementWiseAbsoluteValue": clip_element_wise_absolute_value,
-    "ClipL2PerLayer": clip_l2_per_layer,
-    "ClipL2PerParamType": clip_l2_per_param_type,
+STRATEGIES: dict[str, Strategy] = {
+    "None": Strategy(uses_threshold=False),
+    "RenormalizeL2PerLayer": Strategy("layer", renormalize, uses_threshold=False),
+    "RenormalizeL2PerParamType": Strategy("parameter", renormalize, uses_threshold=False),
+    "ClipElementWiseAbsoluteValue": Strategy(
+        element_wise=lambda g, threshold: np.maximum(-threshold, np.minimum(threshold, g))
+    ),
+    "ClipL2PerLayer": Strategy("layer", clip),
+    "ClipL2PerParamType": Strategy("parameter", clip),
+    "ClipL2Global": Strategy("network", clip),
 }
+
+
+def strategies_of(*groups: str) -> tuple[str, ...]:
+    """The names of the strategies with one of these groups."""
+    return tuple(name for name, row in STRATEGIES.items() if row.group in groups)

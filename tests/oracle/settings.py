@@ -64,7 +64,7 @@ class SlotSpec:
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """A layer's normalisation. `in_global`: without a strategy of its own, so ClipL2Global's.
+    """A layer's normalisation. `in_global`: it has none of its own, and shares the network's norm.
 
     `kind` is DL4J's layer type; it says nothing that the slots do not say.
     """
@@ -84,7 +84,8 @@ class NetworkSpec:
     layers: tuple[LayerSpec, ...]
     slots: tuple[SlotSpec, ...]
     mini_batch: bool = True
-    global_threshold: float | None = None
+    global_threshold: float | None = None  # where the layers `in_global` share one norm
+    global_strategy: str = "ClipL2Global"
     on_nonfinite: str = "raise"
 
     def slots_of(self, layer: str) -> list[SlotSpec]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from oracle.bounds import Bounded
-from oracle.normalization import STRATEGIES, clip_factor, norm, values
+from oracle.normalization import STRATEGIES, values
 from oracle.schedules import next_rate, value_at
 from oracle.settings import LayerSpec, NetworkSpec, SlotSpec
 from oracle.updaters import UPDATERS, initial_value, state_names
@@ -62,7 +62,7 @@ class Network:
         self.params = {slot.key: np.array(params[slot.key], np.float64) for slot in spec.slots}
         self.state = {
             slot.key: {
-                name: np.full(slot.size, initial_value(slot.updater, spec.semantics))
+                name: np.full(slot.size, initial_value(slot.updater, name, spec.semantics))
                 for name in state_names(slot.updater)
             }
             for slot in spec.slots
@@ -194,20 +194,20 @@ class Network:
             result.updates[slot.key] = u
 
     def normalize(self, grads: dict[str, Array], layers: tuple[LayerSpec, ...]) -> dict[str, Array]:
-        """Each layer by its own strategy, then the layers of ClipL2Global together."""
+        """Each layer by its own strategy, then the layers without one by the network's."""
         normalized: dict[str, Array] = {}
         for layer in layers:
             mine = {s.key: grads[s.key] for s in self.spec.slots_of(layer.name) if s.key in grads}
-            normalized |= STRATEGIES[layer.strategy](mine, layer.threshold)
+            normalized |= STRATEGIES[layer.strategy].normalize(mine, layer.threshold)
         if self.spec.global_threshold is not None:
             names = {layer.name for layer in layers if layer.in_global}
-            group = [
-                slot.key
+            group = {
+                slot.key: grads[slot.key]
                 for slot in self.spec.slots
                 if slot.layer in names and slot.key in grads and not slot.statistic
-            ]
-            factor = clip_factor(norm(*(grads[k] for k in group)), self.spec.global_threshold)
-            normalized |= {key: grads[key] * factor for key in group}
+            }
+            strategy = STRATEGIES[self.spec.global_strategy]
+            normalized |= strategy.normalize(group, self.spec.global_threshold)
         return normalized
 
     def hyper_parameters(self, slot: SlotSpec, iteration: int, epoch: int) -> dict[str, float]:
@@ -231,7 +231,7 @@ class Network:
         if slot.statistic:
             return g
         state = {name: self.read(array) for name, array in self.state[slot.key].items()}
-        formula = UPDATERS[slot.updater.name][0]
+        formula = UPDATERS[slot.updater.name].formula
         dl4j_0_8 = self.spec.semantics == "dl4j-0.8"
         u, after = formula(g, state, t=iteration + 1, dl4j_0_8=dl4j_0_8, **hyper)
         result.state[slot.key] = after
