@@ -354,10 +354,17 @@ TEST_P(Mistakes, AreRefusedWithTheirText) {
 
 using N = NetworkConfiguration;
 
+std::string all_updaters() {
+  std::string list;
+  for (const flatstep::UpdaterInfo& updater : flatstep::updater_registry()) {
+    list += (list.empty() ? "\"" : ", \"") + std::string(updater.name) + "\"";
+  }
+  return list;
+}
+
 const std::vector<Mistake> mistakes{
     {"UnknownUpdater", [](N& n) { n.updater = make_updater("Adamw"); },
-     "updater: expected one of \"NoOp\", \"Sgd\", \"Nesterovs\", \"AdaGrad\", \"RmsProp\", "
-     "\"AdaDelta\", \"Adam\", \"AMSGrad\", \"AdaMax\", \"Nadam\", \"AdaBelief\", got \"Adamw\""},
+     "updater: expected one of " + all_updaters() + ", got \"Adamw\""},
     {"UnknownHyperParameter", [](N& n) { n.updater = make_updater("Sgd", {{"momentum", 0.9}}); },
      "hyper-parameter of Sgd: expected one of \"learning_rate\", got \"momentum\""},
     {"UnknownSemantics", [](N& n) { n.semantics = flatstep::parse_semantics("dl4j-0.9"); },

@@ -13,6 +13,7 @@
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
@@ -92,34 +93,64 @@ void add_steps(Hash& hash, const flatstep::NetworkConfiguration& configuration) 
 }
 
 template <class T>
-std::string line(const flatstep::UpdaterInfo& updater, Semantics semantics) {
-  Hash hash;
-  for (const GradientNormalization strategy :
-       {GradientNormalization::None, GradientNormalization::RenormalizeL2PerLayer,
-        GradientNormalization::RenormalizeL2PerParamType,
-        GradientNormalization::ClipElementWiseAbsoluteValue, GradientNormalization::ClipL2PerLayer,
-        GradientNormalization::ClipL2PerParamType, GradientNormalization::ClipL2Global}) {
-    flatstep::NetworkConfiguration configuration;
-    configuration.updater = flatstep::make_updater(updater);
-    configuration.semantics = semantics;
-    configuration.gradient_normalization = strategy;
-    configuration.gradient_normalization_threshold = 0.3;
-    configuration.l1 = 0.01;
-    configuration.l2_bias = 0.02;
-    if (semantics == Semantics::dl4j_1_0) configuration.weight_decay = 0.03;
-    add_steps<T>(hash, configuration);
-  }
+void add_strategy(Hash& hash, const flatstep::UpdaterInfo& updater, Semantics semantics,
+                  std::size_t strategy) {
+  flatstep::NetworkConfiguration configuration;
+  configuration.updater = flatstep::make_updater(updater);
+  configuration.semantics = semantics;
+  configuration.gradient_normalization = static_cast<GradientNormalization>(strategy);
+  configuration.gradient_normalization_threshold = 0.3;
+  configuration.l1 = 0.01;
+  configuration.l2_bias = 0.02;
+  if (semantics == Semantics::dl4j_1_0) configuration.weight_decay = 0.03;
+  add_steps<T>(hash, configuration);
+}
+
+std::string line(std::string_view name, Semantics semantics, std::string_view type,
+                 const Hash& hash) {
   std::ostringstream text;
-  text << updater.name << ' ' << to_string(semantics) << ' '
-       << (std::is_same_v<T, float> ? "float32" : "float64") << ' ' << hash.text() << '\n';
+  text << name << ' ' << to_string(semantics) << ' ' << type << ' ' << hash.text() << '\n';
   return text.str();
 }
 
+/// One hash of an updater is over the strategies that there were when it was first recorded; so a
+/// new strategy adds rows of its own, and changes none.
+constexpr std::size_t first_strategies = 7;
+
+template <class T>
+std::string line_of_updater(const flatstep::UpdaterInfo& updater, Semantics semantics,
+                            std::string_view type) {
+  Hash hash;
+  for (std::size_t strategy = 0; strategy < first_strategies; ++strategy) {
+    add_strategy<T>(hash, updater, semantics, strategy);
+  }
+  return line(updater.name, semantics, type, hash);
+}
+
+/// Of a later strategy: without state, with one state array, and with two.
+template <class T>
+std::string line_of_strategy(std::size_t strategy, Semantics semantics, std::string_view type) {
+  Hash hash;
+  for (const char* const updater : {"NoOp", "Nesterovs", "Adam"}) {
+    add_strategy<T>(hash, *flatstep::make_updater(updater).kind, semantics, strategy);
+  }
+  return line(flatstep::gradient_normalization_names[strategy], semantics, type, hash);
+}
+
 std::string hashes() {
+  constexpr Semantics orders[] = {Semantics::dl4j_1_0, Semantics::dl4j_0_8};
   std::string lines;
   for (const flatstep::UpdaterInfo& updater : flatstep::updater_registry()) {
-    for (const Semantics semantics : {Semantics::dl4j_1_0, Semantics::dl4j_0_8}) {
-      lines += line<float>(updater, semantics) + line<double>(updater, semantics);
+    for (const Semantics semantics : orders) {
+      lines += line_of_updater<float>(updater, semantics, "float32") +
+               line_of_updater<double>(updater, semantics, "float64");
+    }
+  }
+  const std::size_t strategies = flatstep::gradient_normalization_names.size();
+  for (std::size_t strategy = first_strategies; strategy < strategies; ++strategy) {
+    for (const Semantics semantics : orders) {
+      lines += line_of_strategy<float>(strategy, semantics, "float32") +
+               line_of_strategy<double>(strategy, semantics, "float64");
     }
   }
   return lines;

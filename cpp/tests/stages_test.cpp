@@ -158,14 +158,16 @@ TEST_P(Stages, GiveTheBitsOfOneStageOnOneThread) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Strategies, Stages,
-                         ::testing::Values(GradientNormalization::None,
-                                           GradientNormalization::RenormalizeL2PerLayer,
-                                           GradientNormalization::RenormalizeL2PerParamType,
-                                           GradientNormalization::ClipElementWiseAbsoluteValue,
-                                           GradientNormalization::ClipL2PerLayer,
-                                           GradientNormalization::ClipL2PerParamType,
-                                           GradientNormalization::ClipL2Global));
+std::vector<GradientNormalization> all_strategies() {
+  std::vector<GradientNormalization> all;
+  for (const std::string_view name : flatstep::gradient_normalization_names) {
+    all.push_back(flatstep::parse_gradient_normalization(name));
+  }
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(Strategies, Stages, ::testing::ValuesIn(all_strategies()),
+                         [](const auto& each) { return std::string(to_string(each.param)); });
 
 TEST(Stretches, GroupsThatFitTheCacheAreSpreadAndLargeOnesSharedByAllThreads) {
   const Network network(configuration_of(GradientNormalization::ClipL2PerLayer),
