@@ -7,24 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from flatstep import _core
+
 Shape = tuple[int, ...]
 
 STRATEGIES = ("None", "ClipL2PerLayer", "ClipL2Global")
 
 # How many state arrays an updater keeps: with the parameters and the gradient, the bytes of a step.
-STATE_ARRAYS = {
-    "Sgd": 0,
-    "NoOp": 0,
-    "Nesterovs": 1,
-    "AdaGrad": 1,
-    "RmsProp": 1,
-    "AdaDelta": 2,
-    "Adam": 2,
-    "AMSGrad": 3,
-    "AdaMax": 2,
-    "Nadam": 2,
-    "AdaBelief": 2,
-}
+STATE_ARRAYS = {updater.name: len(updater.state_names) for updater in _core.updater_registry()}
 
 
 @dataclass(frozen=True)

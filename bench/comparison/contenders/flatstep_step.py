@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import ModuleType
 
 from comparison.cases import Case
@@ -44,10 +45,9 @@ class Flatstep:
         """One variant; `strategy` replaces the case's."""
         fs = self._fs
         arrays = Arrays(case.network, case.dtype, flat=flat)
-        if case.updater in ("NoOp", "AdaDelta"):
-            rule = getattr(fs, case.updater)()
-        else:
-            rule = getattr(fs, case.updater)(learning_rate=LEARNING_RATE)
+        rule = getattr(fs, case.updater)()
+        if hasattr(rule, "learning_rate"):
+            rule = replace(rule, learning_rate=LEARNING_RATE)
         config = fs.MultiLayerConfiguration(
             updater=rule,
             gradient_normalization=case.strategy if strategy is None else strategy,
