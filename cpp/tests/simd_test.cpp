@@ -297,7 +297,7 @@ TYPED_TEST(Simd, SignsAndMasksMoveBits) {
 TYPED_TEST(Simd, ZeroBroadcastAndLaneMasks) {
   using V = TypeParam;
   using T = typename V::value_type;
-  std::array<T, V::lanes> out;
+  std::array<T, V::lanes> out{};
   V::zero().store(out.data());
   for (const T x : out) EXPECT_EQ(bits(x), Bits<T>(0));
   for (const T value : hard_values<T>()) {
@@ -322,7 +322,7 @@ TYPED_TEST(Simd, WideningIsThatOfScalars) {
     const std::vector<float>& in = Operands<float>::instance().a;
     for (const bool flush : {false, true}) {
       const auto mode = flush ? std::make_unique<FlushSubnormals>() : nullptr;
-      std::array<double, V::lanes> out;
+      std::array<double, V::lanes> out{};
       for (std::size_t i = 0; i < in.size(); i += V::lanes) {
         V::load_widened(&in[i]).store(out.data());
         for (std::size_t lane = 0; lane < V::lanes; ++lane) {
@@ -440,7 +440,7 @@ TYPED_TEST(Simd, PartialLoadsAndStoresStayInside) {
   using V = TypeParam;
   using T = typename V::value_type;
   const GuardedPage page;
-  std::array<T, V::lanes> values;
+  std::array<T, V::lanes> values{};
   for (std::size_t i = 0; i < V::lanes; ++i) values[i] = T(i + 1);
   const V all = V::load(values.data());
   for (std::size_t n = 0; n < V::lanes; ++n) {
@@ -455,7 +455,7 @@ TYPED_TEST(Simd, PartialLoadsAndStoresStayInside) {
             q >= reinterpret_cast<std::byte*>(p) && q < reinterpret_cast<std::byte*>(p + n);
         ASSERT_TRUE(stored || *q == std::byte{0x5a}) << "n = " << n;
       }
-      std::array<T, V::lanes> out;
+      std::array<T, V::lanes> out{};
       V::load_partial(p, n).store(out.data());
       for (std::size_t i = 0; i < V::lanes; ++i) {
         EXPECT_EQ(bits(out[i]), bits(i < n ? values[i] : T(0))) << "n = " << n;
@@ -471,7 +471,7 @@ TYPED_TEST(Simd, PartialWideningLoadsStayInside) {
     for (std::size_t n = 0; n <= V::lanes; ++n) {
       float* const p = reinterpret_cast<float*>(page.end()) - n;
       for (std::size_t i = 0; i < n; ++i) p[i] = 1.0f / static_cast<float>(i + 3);
-      std::array<double, V::lanes> out;
+      std::array<double, V::lanes> out{};
       (n < V::lanes ? V::load_widened_partial(p, n) : V::load_widened(p)).store(out.data());
       for (std::size_t i = 0; i < V::lanes; ++i) {
         EXPECT_EQ(bits(out[i]), bits(i < n ? double(p[i]) : 0.0)) << "n = " << n;

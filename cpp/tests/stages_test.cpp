@@ -127,7 +127,7 @@ const std::vector<std::vector<std::size_t>> networks = {
 };
 
 class Stages : public ::testing::TestWithParam<GradientNormalization> {
- protected:
+ public:
   ~Stages() override { flatstep::ThreadPool::instance().set_num_threads(0); }
 };
 

@@ -120,7 +120,8 @@ inline double cgroup_quota(const std::string& root = {}) {
     if (group.find("..") != std::string::npos) group.clear();  // of another namespace
     while (!group.empty() && group.back() == '/') group.pop_back();
     for (;;) {
-      limit = std::min(limit, cgroup_limit(root + mount_point + group, version_2));
+      limit = std::min(
+          limit, cgroup_limit(std::string(root).append(mount_point).append(group), version_2));
       if (group.empty()) break;
       group.resize(group.rfind('/') == std::string::npos ? 0 : group.rfind('/'));
     }
@@ -163,7 +164,7 @@ class SignalsBlocked {
 
 #if defined(__unix__) || defined(__APPLE__)
   SignalsBlocked() {
-    sigset_t most;
+    sigset_t most{};
     sigfillset(&most);
     for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGPROF}) {
       sigdelset(&most, signal);
@@ -173,7 +174,7 @@ class SignalsBlocked {
   ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &found_, nullptr); }
 
  private:
-  sigset_t found_;
+  sigset_t found_{};
 #else
   SignalsBlocked() {}
   ~SignalsBlocked() {}
@@ -210,7 +211,8 @@ class Crew {
       for (; size_ < workers; ++size_) {
         workers_[size_].thread = std::thread([this, index = size_] { work(index); });
       }
-    } catch (const std::exception&) {  // no thread to be had, or no memory for one
+    } catch (const std::exception&) {
+      return;  // no thread to be had, or no memory for one: as many as there are will do
     }
   }
 
@@ -240,7 +242,8 @@ class Crew {
       do_share(i + 1);
       ++taken_over;
       // The second time in a row, the fourth, the eighth, …: it costs some microseconds.
-      if (++worker.missed > 1 && std::has_single_bit(worker.missed)) move_away(worker.thread);
+      ++worker.missed;
+      if (worker.missed > 1 && std::has_single_bit(worker.missed)) move_away(worker.thread);
     }
     unfinished_.fetch_sub(taken_over, std::memory_order_acq_rel);
     while (const std::uint32_t left = unfinished_.load(std::memory_order_acquire)) {
@@ -375,7 +378,8 @@ class ThreadPool {
         using Function = std::remove_reference_t<F>;
         Function* context = std::addressof(body);
         crew->run(
-            parts, [](void* f, unsigned part) { (**static_cast<Function**>(f))(part); }, &context);
+            parts, [](void* f, unsigned part) { (**static_cast<Function**>(f))(part); },
+            static_cast<void*>(&context));
         return release();
       }
       release();

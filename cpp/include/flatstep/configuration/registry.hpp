@@ -51,14 +51,14 @@ struct StateDescription {
 /// memory.
 template <class T>
 struct CallbackArguments {
-  std::size_t slot;                    ///< place in the layout
+  std::size_t slot = 0;                ///< place in the layout
   std::span<const std::size_t> shape;  ///< of the parameter
-  bool column_major;                   ///< its memory order, and that of what follows
+  bool column_major = false;           ///< its memory order, and that of what follows
   std::span<T> gradient;  ///< in: the normalised, regularised gradient; out: the update
   std::span<const std::span<T>> state;  ///< the state arrays, each of the size of its shape
-  double learning_rate;                 ///< NaN when the updater has none
-  std::int64_t iteration;
-  std::int64_t epoch;
+  double learning_rate = 0.0;           ///< NaN when the updater has none
+  std::int64_t iteration = 0;
+  std::int64_t epoch = 0;
 };
 
 struct UpdaterInfo {
@@ -106,12 +106,16 @@ struct UpdaterInfo {
   bool has_learning_rate() const { return find(Role::learning_rate) >= 0; }
 };
 
-/// The constants of U as an array, in the order of its Constants.
+/// How many constants U has, each a double.
 template <class U>
-inline constexpr std::size_t number_of_constants =
-    std::is_empty_v<typename U::template Constants<double>>
-        ? 0
-        : sizeof(typename U::template Constants<double>) / sizeof(double);
+inline constexpr std::size_t number_of_constants = [] {
+  using Constants = typename U::template Constants<double>;
+  if constexpr (std::is_empty_v<Constants>) {
+    return std::size_t{0};
+  } else {
+    return sizeof(Constants) / sizeof(double);
+  }
+}();
 
 namespace detail {
 
@@ -132,7 +136,7 @@ typename U::Values values_of(const double* values) {
   } else {
     constexpr std::size_t count = sizeof(typename U::Values) / sizeof(double);
     static_assert(count == hyper_parameters_of<U>().size() && count <= max_hyper_parameters);
-    std::array<double, count> copy;
+    std::array<double, count> copy{};
     std::copy_n(values, count, copy.begin());
     return std::bit_cast<typename U::Values>(copy);
   }

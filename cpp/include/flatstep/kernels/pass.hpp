@@ -28,7 +28,7 @@ inline auto broadcast_constants(const typename V::value_type* constants) {
   } else {
     struct Array {
       V values[sizeof(Constants) / sizeof(V)];
-    } array;
+    } array{};
     std::size_t i = 0;
     for (V& value : array.values) value = V::broadcast(constants[i++]);
     return __builtin_bit_cast(Constants, array);

@@ -90,8 +90,8 @@ struct Stretch {
 };
 
 struct Plan {
-  OnNonfinite on_nonfinite;
-  const OrderRules* rules;
+  OnNonfinite on_nonfinite = OnNonfinite::raise;
+  const OrderRules* rules = nullptr;
   std::vector<RateGroup> rate_groups;
   std::vector<Run> runs;
   std::vector<Group> groups;
@@ -102,7 +102,7 @@ struct Plan {
   std::vector<Stretch> stretches;
   std::vector<std::size_t> callback_slots;
   /// Every norm and look comes before anything is changed. There is only one stage then.
-  bool looks_first;
+  bool looks_first = false;
 };
 
 }  // namespace flatstep

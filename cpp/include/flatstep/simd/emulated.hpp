@@ -71,7 +71,7 @@ struct Vector {
   }
 
   static Mask first(std::size_t n) {
-    Mask mask;
+    Mask mask{};
     for (std::size_t i = 0; i < lanes; ++i) mask.lane[i] = i < n;
     return mask;
   }
@@ -131,7 +131,7 @@ struct Vector {
   }
 
   friend Mask not_equal(Vector a, Vector b) {
-    Mask mask;
+    Mask mask{};
     for (std::size_t i = 0; i < lanes; ++i) mask.lane[i] = a.v[i] != b.v[i];
     return mask;
   }
@@ -145,7 +145,7 @@ struct Vector {
 
   template <class F>
   static Vector each(F&& lane) {
-    Vector result;
+    Vector result{};
     for (std::size_t i = 0; i < lanes; ++i) result.v[i] = lane(i);
     return result;
   }
