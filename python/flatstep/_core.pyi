@@ -4,6 +4,7 @@ The native part of flatstep. Use the package flatstep instead.
 
 from __future__ import annotations
 
+import collections.abc
 import typing
 
 import numpy
@@ -14,6 +15,7 @@ __all__: list[str] = [
     "UpdaterInfo",
     "available_isas",
     "check_layer_index",
+    "check_parameters",
     "chunk_size",
     "compiler",
     "get_num_threads",
@@ -191,6 +193,13 @@ def available_isas() -> list[str]:
 def check_layer_index(key: str, layer: str, param: str) -> None:
     """
     Check that the layer of a MultiLayerUpdater's parameter is an integer.
+    """
+
+def check_parameters(
+    keys: collections.abc.Sequence[str], arrays: collections.abc.Sequence[typing.Any]
+) -> None:
+    """
+    Raises for an array that cannot be a parameter, each by itself.
     """
 
 def get_num_threads() -> int:

@@ -16,7 +16,7 @@ from ._coerce import is_number, number
 from .configuration import MultiLayerConfiguration
 from .errors import ParameterKeyError
 from .last_step import LastStep, last_step
-from .parameters import Arrays, KeyStyle, NamedParameter, named_parameters
+from .parameters import Arrays, KeyStyle, NamedParameter, in_slot_order, named_parameters
 from .state_dict import make_state_dict, take_state_dict
 
 __all__ = [
@@ -318,6 +318,13 @@ class NetworkUpdater(_core.Updater):
         from .checkpoint import save_updater
 
         save_updater(self, path)
+
+    # -------------------------------------------------------------------------------- gradients
+
+    def _in_slot_order(self, gradients: Any) -> list[Any]:
+        """One gradient per slot, None for an absent frozen one; the native step asks for it where
+        it is given anything but a complete dict of arrays by key."""
+        return in_slot_order(self, gradients)
 
     # ------------------------------------------------------------------------- copies and equality
 

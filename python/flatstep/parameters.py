@@ -128,10 +128,7 @@ def _named_by_layer(items: Any, style: KeyStyle, what: str) -> list[NamedParamet
 
 
 def in_slot_order(updater: NetworkUpdater, gradients: Any) -> list[Any]:
-    """Any accepted form of gradients as one object per slot; None for an absent frozen one.
-
-    Called by the native step for whatever is not a complete dict of arrays by key.
-    """
+    """Any accepted form of gradients as one object per slot; None for an absent frozen one."""
     layout = updater.layout
     if isinstance(gradients, np.ndarray):
         return _split_flat(updater, gradients)
