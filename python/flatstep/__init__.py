@@ -1,143 +1,108 @@
 """flatstep: the step between a gradient and the next parameters, as Deeplearning4j takes it."""
 
+# ruff: isort: skip_file
+# Sorted, each name that is imported as itself would be a statement of its own.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from . import errors, schedules, updaters
 from ._core import (
-    __version__,
-    available_isas,
-    get_num_threads,
-    isa,
-    set_isa,
-    set_num_threads,
+    __version__ as __version__,
+    available_isas as available_isas,
+    get_num_threads as get_num_threads,
+    isa as isa,
+    set_isa as set_isa,
+    set_num_threads as set_num_threads,
 )
-from .checkpoint import load_updater
-from .configuration import LayerConfiguration, MultiLayerConfiguration, ParamConfiguration
-from .dl4j import DL4JModel, DL4JModelError, load_dl4j, save_dl4j
-from .errors import CheckpointError, NonFiniteGradientError, ParameterKeyError
-from .history import HistoryListener
-from .history_plot import plot_history
-from .last_step import LastStep, LayerStep, ParamStep
-from .learning_rate_policy import LearningRatePolicy
-from .listeners import CSVWriter, JSONLWriter, Listener, ProgressListener
+from .checkpoint import load_updater as load_updater
+from .configuration import (
+    LayerConfiguration as LayerConfiguration,
+    MultiLayerConfiguration as MultiLayerConfiguration,
+    ParamConfiguration as ParamConfiguration,
+)
+from .dl4j import (
+    DL4JModel as DL4JModel,
+    DL4JModelError as DL4JModelError,
+    load_dl4j as load_dl4j,
+    save_dl4j as save_dl4j,
+)
+from .errors import *  # noqa: F403
+from .history import HistoryListener as HistoryListener
+from .history_plot import plot_history as plot_history
+from .last_step import LastStep as LastStep, LayerStep as LayerStep, ParamStep as ParamStep
+from .learning_rate_policy import LearningRatePolicy as LearningRatePolicy
+from .listeners import (
+    CSVWriter as CSVWriter,
+    JSONLWriter as JSONLWriter,
+    Listener as Listener,
+    ProgressListener as ProgressListener,
+)
 from .multi_layer_updater import (
-    ComputationGraphUpdater,
-    LayerUpdater,
-    MultiLayerUpdater,
-    Slot,
-    UpdaterBlock,
-    aggregate,
-    create_updater,
+    ComputationGraphUpdater as ComputationGraphUpdater,
+    LayerUpdater as LayerUpdater,
+    MultiLayerUpdater as MultiLayerUpdater,
+    Slot as Slot,
+    UpdaterBlock as UpdaterBlock,
+    aggregate as aggregate,
+    create_updater as create_updater,
 )
-from .normalization import GradientNormalization
-from .parameters import flatten
-from .schedules import (
-    CosineSchedule,
-    CycleSchedule,
-    ExponentialSchedule,
-    FixedSchedule,
-    InverseSchedule,
-    MapSchedule,
-    PolySchedule,
-    RampSchedule,
-    Schedule,
-    SigmoidSchedule,
-    StepSchedule,
-)
-from .serialization import register_updater
-from .solver import StochasticGradientDescent
-from .updaters import (
-    AdaBelief,
-    AdaDelta,
-    AdaGrad,
-    Adam,
-    AdaMax,
-    AdamW,
-    AMSGrad,
-    CustomUpdater,
-    Nadam,
-    Nesterovs,
-    NoOp,
-    RmsProp,
-    Sgd,
-    Updater,
-)
-from .views import as_views
+from .normalization import GradientNormalization as GradientNormalization
+from .parameters import flatten as flatten
+from .schedules import *  # noqa: F403
+from .solver import StochasticGradientDescent as StochasticGradientDescent
+from .updaters import *  # noqa: F403
+from .views import as_views as as_views
 
-__all__ = [
-    "AMSGrad",
-    "AdaBelief",
-    "AdaDelta",
-    "AdaGrad",
-    "AdaMax",
-    "Adam",
-    "AdamW",
-    "CSVWriter",
-    "CheckpointError",
-    "ComputationGraphUpdater",
-    "CosineSchedule",
-    "CustomUpdater",
-    "CycleSchedule",
-    "DL4JModel",
-    "DL4JModelError",
-    "ExponentialSchedule",
-    "FixedSchedule",
-    "GradientNormalization",
-    "HistoryListener",
-    "InverseSchedule",
-    "JSONLWriter",
-    "LastStep",
-    "LayerConfiguration",
-    "LayerStep",
-    "LayerUpdater",
-    "LearningRatePolicy",
-    "Listener",
-    "MapSchedule",
-    "MultiLayerConfiguration",
-    "MultiLayerUpdater",
-    "Nadam",
-    "Nesterovs",
-    "NoOp",
-    "NonFiniteGradientError",
-    "ParamConfiguration",
-    "ParamStep",
-    "ParameterKeyError",
-    "PolySchedule",
-    "ProgressListener",
-    "RampSchedule",
-    "RmsProp",
-    "Schedule",
-    "Sgd",
-    "SigmoidSchedule",
-    "Slot",
-    "StepSchedule",
-    "StochasticGradientDescent",
-    "Updater",
-    "UpdaterBlock",
-    "__version__",
-    "aggregate",
-    "as_views",
-    "available_isas",
-    "create_updater",
-    "flatten",
-    "get_cmake_dir",
-    "get_include",
-    "get_num_threads",
-    "isa",
-    "load_dl4j",
-    "load_updater",
-    "plot_history",
-    "register_updater",
-    "save_dl4j",
-    "set_isa",
-    "set_num_threads",
-]
+if not TYPE_CHECKING:  # which knows literal lists only, and exports what is imported as itself
+    __all__ = [
+        "CSVWriter",
+        "ComputationGraphUpdater",
+        "DL4JModel",
+        "DL4JModelError",
+        "GradientNormalization",
+        "HistoryListener",
+        "JSONLWriter",
+        "LastStep",
+        "LayerConfiguration",
+        "LayerStep",
+        "LayerUpdater",
+        "LearningRatePolicy",
+        "Listener",
+        "MultiLayerConfiguration",
+        "MultiLayerUpdater",
+        "ParamConfiguration",
+        "ParamStep",
+        "ProgressListener",
+        "Slot",
+        "StochasticGradientDescent",
+        "UpdaterBlock",
+        "__version__",
+        "aggregate",
+        "as_views",
+        "available_isas",
+        "create_updater",
+        "flatten",
+        "get_cmake_dir",
+        "get_include",
+        "get_num_threads",
+        "isa",
+        "load_dl4j",
+        "load_updater",
+        "plot_history",
+        "save_dl4j",
+        "set_isa",
+        "set_num_threads",
+        *errors.__all__,
+        *schedules.__all__,
+        *updaters.__all__,
+    ]
 
 
 def _installed(folder: str) -> str:
     # An editable install has its Python files and what the build installs in different places.
-    places = [Path(entry) / folder for entry in __path__]
+    places = [Path(entry) / folder for entry in __path__]  # noqa: F405
     return str(next((place for place in places if place.is_dir()), places[0]))
 
 

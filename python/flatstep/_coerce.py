@@ -2,14 +2,17 @@
 
 Each function returns the value in its one form (a float, an int, a bool, a FrozenMapping), or
 raises a TypeError that names the argument. Whether a value is a legal one is for the C++ core to
-say.
+say. Which function takes a field is said once, for its type.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Generic, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -122,3 +125,64 @@ def points(where: str, argument: str, value: Any) -> FrozenMapping[int, float]:
     """`value` as {iteration: number}, sorted by iteration."""
     taken = mapping(where, argument, value, "a mapping {iteration: number}", integer, number)
     return FrozenMapping(dict(sorted(taken.items())))
+
+
+def string(where: str, argument: str, value: Any) -> str:
+    """`value` as the string that it must be."""
+    if not isinstance(value, str):
+        raise wrong_type(where, argument, "a string", value)
+    return value
+
+
+def strings(where: str, argument: str, value: Any) -> tuple[str, ...]:
+    """`value` as a tuple of strings."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise wrong_type(where, argument, "a tuple of strings", value)
+    return tuple(string(where, argument, name) for name in value)
+
+
+# ----------------------------------------------------------------------------- fields by their type
+
+Take: TypeAlias = Callable[[str, str, Any], Any]
+
+
+def _kinds(hint: Any) -> frozenset[Any]:
+    """The types of which an annotation allows one; None, which means "not given", is left out."""
+    union = get_origin(hint) in (Union, UnionType)
+    return frozenset(get_args(hint) if union else [hint]) - {NoneType}
+
+
+#: How a field is taken, by the types that it may have. The modules of other types add theirs.
+_TAKE: dict[frozenset[Any], Take] = {
+    _kinds(float): number,
+    _kinds(int): integer,
+    _kinds(bool): flag,
+    _kinds(str): string,
+    _kinds(tuple[str, ...]): strings,
+    _kinds(Mapping[int, float]): points,
+}
+
+
+def take_as(hint: Any, take: Take) -> None:
+    """Have fields of this type taken by a function; those of no known type stay as they are."""
+    _TAKE[_kinds(hint)] = take
+
+
+@cache
+def field_types(cls: Any) -> dict[str, frozenset[Any]]:
+    """The types that each field of one of flatstep's dataclasses may have."""
+    hints: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):  # a user's subclass may have annotations without a meaning
+        if base.__module__.partition(".")[0] == __package__:
+            hints |= get_type_hints(base)
+    return {field.name: _kinds(hints.get(field.name, Any)) for field in fields(cls)}
+
+
+def take_fields(where: str, instance: Any) -> None:
+    """Put every field of a dataclass into its one form; one that defaults to None may be None."""
+    cls: Any = type(instance)
+    kinds = field_types(cls)
+    for field in fields(instance):
+        value, take = getattr(instance, field.name), _TAKE.get(kinds[field.name])
+        if take is not None and (value is not None or field.default is not None):
+            object.__setattr__(instance, field.name, take(where, field.name, value))

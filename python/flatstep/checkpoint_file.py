@@ -33,13 +33,7 @@ from . import _core
 from .atomic_file import atomic_file
 from .configuration import MultiLayerConfiguration
 from .errors import CheckpointError
-from .serialization import (
-    check_version,
-    configuration_from_dict,
-    configuration_to_dict,
-    json_text,
-    parse_json,
-)
+from .serialization import check_version, json_text, parse_json
 
 __all__ = ["ACCUMULATED", "Checkpoint", "CheckpointSlot", "read_checkpoint", "write_checkpoint"]
 
@@ -131,7 +125,7 @@ def _document(checkpoint: Checkpoint) -> dict[str, Any]:
         "updater": checkpoint.updater,
         "monitor": checkpoint.monitor,
         "layout": [asdict(slot) for slot in checkpoint.layout],
-        "configuration": configuration_to_dict(checkpoint.configuration),
+        "configuration": checkpoint.configuration.to_dict(),
         "state_dict": state_dict,
         "accumulated": checkpoint.accumulated is not None,
     }
@@ -240,7 +234,7 @@ def _checkpoint(document: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
         updater=document["updater"],
         monitor=document["monitor"],
         layout=layout,
-        configuration=configuration_from_dict(document["configuration"]),
+        configuration=MultiLayerConfiguration.from_dict(document["configuration"]),
         state_dict=state_dict,
         parameters={key: tensor(key, key) for key in shapes},
         accumulated=accumulated,

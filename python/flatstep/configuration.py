@@ -7,15 +7,24 @@ what each parameter ends up with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeAlias
 
-from flatstep import _core
-from flatstep._coerce import FrozenMapping, flag, integer, mapping, number, points, wrong_type
+from flatstep import _core, schedules, updaters
+from flatstep._coerce import (
+    FrozenMapping,
+    integer,
+    mapping,
+    string,
+    take_as,
+    take_fields,
+    wrong_type,
+)
 from flatstep.learning_rate_policy import LearningRatePolicy
 from flatstep.normalization import GradientNormalization
-from flatstep.schedules import Schedule, number_or_schedule
+from flatstep.schedules import Schedule
+from flatstep.serialization import from_data, json_text, parse_json, save_fields_of, to_data
 from flatstep.updaters import Sgd, Updater
 
 __all__ = [
@@ -28,6 +37,8 @@ __all__ = [
 
 Semantics: TypeAlias = Literal["dl4j-1.0", "dl4j-0.8"]
 OnNonfinite: TypeAlias = Literal["raise", "skip", "propagate"]
+
+_VERSION = 1
 
 
 def _updater(where: str, argument: str, value: Any) -> Updater:
@@ -44,18 +55,6 @@ def _policy(where: str, argument: str, value: Any) -> LearningRatePolicy:
 
 def _strategy(where: str, argument: str, value: Any) -> GradientNormalization:
     return GradientNormalization.NoNormalization if value is None else GradientNormalization(value)
-
-
-def _string(where: str, argument: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise wrong_type(where, argument, "a string", value)
-    return value
-
-
-def _strings(where: str, argument: str, value: Any) -> tuple[str, ...]:
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise wrong_type(where, argument, "a tuple of strings", value)
-    return tuple(_string(where, argument, name) for name in value)
 
 
 def _layer_name(where: str, argument: str, value: Any) -> str:
@@ -79,49 +78,21 @@ def _params(where: str, argument: str, value: Any) -> Mapping[str, ParamConfigur
         return value
 
     expected = "a mapping {parameter: ParamConfiguration}"
-    return mapping(where, argument, value, expected, _string, param)
+    return mapping(where, argument, value, expected, string, param)
 
 
-# How each field is taken; a field that defaults to None may also be None.
-_TAKE: dict[str, Callable[[str, str, Any], Any]] = {
-    "updater": _updater,
-    "bias_updater": _updater,
-    "learning_rate": number_or_schedule,
-    "bias_learning_rate": number_or_schedule,
-    "learning_rate_policy": _policy,
-    "momentum_schedule": points,
-    "gradient_normalization": _strategy,
-    "gradient_normalization_threshold": number,
-    "l1": number,
-    "l2": number,
-    "l1_bias": number,
-    "l2_bias": number,
-    "weight_decay": number,
-    "weight_decay_bias": number,
-    "weight_decay_apply_lr": flag,
-    "mini_batch": flag,
-    "semantics": _string,
-    "on_nonfinite": _string,
-    "bias_params": _strings,
-    "kind": _string,
-    "frozen": flag,
-    "pretrain": flag,
-    "statistic": flag,
-    "layers": _layers,
-    "params": _params,
-}
+take_as(Updater, _updater)
+take_as(LearningRatePolicy, _policy)
+take_as(GradientNormalization | str, _strategy)
+take_as(Semantics, string)
+take_as(OnNonfinite, string)
 
 
 class _Configuration:
     """Takes every field in its one form; prints the fields that are not at their defaults."""
 
     def __post_init__(self) -> None:
-        where = type(self).__name__
-        for entry in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
-            value = getattr(self, entry.name)
-            if value is not None or entry.default is not None:
-                value = _TAKE[entry.name](where, entry.name, value)
-                object.__setattr__(self, entry.name, value)
+        take_fields(type(self).__name__, self)
 
     def __repr__(self) -> str:
         given = []
@@ -316,9 +287,7 @@ class MultiLayerConfiguration(_Configuration):
             >>> fs.MultiLayerConfiguration.from_dict(config.to_dict()) == config
             True
         """
-        from flatstep.serialization import configuration_to_dict
-
-        return configuration_to_dict(self)
+        return to_data("configuration", self, _VERSION)
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> MultiLayerConfiguration:
@@ -337,9 +306,7 @@ class MultiLayerConfiguration(_Configuration):
             >>> fs.MultiLayerConfiguration.from_dict({"version": 1, "updater": {"class": "NoOp"}})
             MultiLayerConfiguration(updater=NoOp())
         """
-        from flatstep.serialization import configuration_from_dict
-
-        return configuration_from_dict(data)
+        return from_data("configuration", MultiLayerConfiguration, data, _VERSION)
 
     def to_json(self, indent: int | None = None) -> str:
         """`to_dict` as JSON: ASCII, one line unless ``indent`` is given; every number keeps its
@@ -351,8 +318,6 @@ class MultiLayerConfiguration(_Configuration):
             >>> fs.MultiLayerConfiguration.from_json(text)
             MultiLayerConfiguration(l2=0.0001)
         """
-        from flatstep.serialization import json_text
-
         return json_text(self.to_dict(), indent)
 
     @staticmethod
@@ -361,6 +326,14 @@ class MultiLayerConfiguration(_Configuration):
 
         JSON is read strictly: NaN, Infinity and a key that is there twice are a ValueError.
         """
-        from flatstep.serialization import parse_json
-
         return MultiLayerConfiguration.from_dict(parse_json("configuration", text))
+
+
+take_as(Mapping[str, ParamConfiguration], _params)
+take_as(Mapping[str, LayerConfiguration], _layers)
+save_fields_of(
+    (MultiLayerConfiguration, LayerConfiguration, ParamConfiguration, LearningRatePolicy)
+)
+for _module in (updaters, schedules):
+    _found = [getattr(_module, name) for name in _module.__all__]
+    save_fields_of(cls for cls in _found if isinstance(cls, type) and is_dataclass(cls))

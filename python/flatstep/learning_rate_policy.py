@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from flatstep import _core
-from flatstep._coerce import integer, number, points, wrong_type
+from flatstep._coerce import integer, number, take_fields, wrong_type
 
 __all__ = ["LearningRatePolicy"]
 
@@ -85,12 +85,7 @@ class LearningRatePolicy:
                 f'LearningRatePolicy: kind: expected one of {names}, got "{self.kind}"'
             )
         where = f'LearningRatePolicy "{self.kind}"'
-        for name in ("decay_rate", "steps", "power", "num_iterations"):
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, number(where, name, value))
-        if self.schedule is not None:
-            object.__setattr__(self, "schedule", points(where, "schedule", self.schedule))
+        take_fields(where, self)
         for name in _NEEDED[self.kind]:
             if getattr(self, name) is None:
                 expected = "a mapping {iteration: rate}" if name == "schedule" else "a number"

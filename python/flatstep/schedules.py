@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from flatstep import _core
-from flatstep._coerce import integer, number, points, wrong_type
+from flatstep._coerce import integer, number, take_as, take_fields, wrong_type
+from flatstep.serialization import Named
 
 __all__ = [
     "CosineSchedule",
@@ -34,7 +35,7 @@ __all__ = [
 ScheduleType = Literal["ITERATION", "EPOCH"]
 
 
-class Schedule:
+class Schedule(Named):
     """What all schedules share. The classes of this module are all there are."""
 
     def value_at(self, iteration: int, epoch: int = 0) -> float:
@@ -43,15 +44,17 @@ class Schedule:
             self, integer("value_at", "iteration", iteration), integer("value_at", "epoch", epoch)
         )
 
-    def _take(self, **arguments: Any) -> None:
-        """Sets the fields in their one form and has the core check them."""
-        for name, value in arguments.items():
-            object.__setattr__(self, name, value)
+
+class _Formula(Schedule):
+    """A schedule that the core computes, found there by the name of its class."""
+
+    def __post_init__(self) -> None:
+        take_fields(type(self).__name__, self)
         _core.validate_schedule(self)
 
 
 @dataclass(frozen=True)
-class FixedSchedule(Schedule):
+class FixedSchedule(_Formula):
     """A constant: value = v. The same as giving the number itself.
 
     Args:
@@ -67,12 +70,9 @@ class FixedSchedule(Schedule):
     value: float
     schedule_type: ScheduleType = "ITERATION"
 
-    def __post_init__(self) -> None:
-        self._take(value=number("FixedSchedule", "value", self.value))
-
 
 @dataclass(frozen=True)
-class ExponentialSchedule(Schedule):
+class ExponentialSchedule(_Formula):
     r"""Exponential decay: value = v·γⁱ.
 
     Args:
@@ -91,16 +91,9 @@ class ExponentialSchedule(Schedule):
     gamma: float
     schedule_type: ScheduleType = "ITERATION"
 
-    def __post_init__(self) -> None:
-        where = "ExponentialSchedule"
-        self._take(
-            initial=number(where, "initial", self.initial),
-            gamma=number(where, "gamma", self.gamma),
-        )
-
 
 @dataclass(frozen=True)
-class InverseSchedule(Schedule):
+class InverseSchedule(_Formula):
     r"""Inverse decay: value = v/(1 + γ·i)^power.
 
     With ``power=1`` the rate that Robbins and Monro's conditions allow
@@ -124,17 +117,9 @@ class InverseSchedule(Schedule):
     power: float
     schedule_type: ScheduleType = "ITERATION"
 
-    def __post_init__(self) -> None:
-        where = "InverseSchedule"
-        self._take(
-            initial=number(where, "initial", self.initial),
-            gamma=number(where, "gamma", self.gamma),
-            power=number(where, "power", self.power),
-        )
-
 
 @dataclass(frozen=True)
-class StepSchedule(Schedule):
+class StepSchedule(_Formula):
     r"""Decay in steps: value = v·rate^⌊i/step⌋.
 
     Args:
@@ -155,17 +140,9 @@ class StepSchedule(Schedule):
     step: float
     schedule_type: ScheduleType = "ITERATION"
 
-    def __post_init__(self) -> None:
-        where = "StepSchedule"
-        self._take(
-            initial=number(where, "initial", self.initial),
-            decay_rate=number(where, "decay_rate", self.decay_rate),
-            step=number(where, "step", self.step),
-        )
-
 
 @dataclass(frozen=True)
-class PolySchedule(Schedule):
+class PolySchedule(_Formula):
     r"""Polynomial decay: value = v·(1 − i/max)^power, and 0 from i = max on.
 
     Deeplearning4j 1.0.0-M2.1 computes 1 + i/max, which grows; this is the formula it documents.
@@ -188,17 +165,9 @@ class PolySchedule(Schedule):
     max_iter: int
     schedule_type: ScheduleType = "ITERATION"
 
-    def __post_init__(self) -> None:
-        where = "PolySchedule"
-        self._take(
-            initial=number(where, "initial", self.initial),
-            power=number(where, "power", self.power),
-            max_iter=integer(where, "max_iter", self.max_iter),
-        )
-
 
 @dataclass(frozen=True)
-class SigmoidSchedule(Schedule):
+class SigmoidSchedule(_Formula):
     r"""A sigmoid: value = v/(1 + exp(−γ·(i − step))).
 
     It rises to v for γ > 0 and falls from v for γ < 0; half way at i = step.
@@ -220,17 +189,9 @@ class SigmoidSchedule(Schedule):
     step: float
     schedule_type: ScheduleType = "ITERATION"
 
-    def __post_init__(self) -> None:
-        where = "SigmoidSchedule"
-        self._take(
-            initial=number(where, "initial", self.initial),
-            gamma=number(where, "gamma", self.gamma),
-            step=number(where, "step", self.step),
-        )
-
 
 @dataclass(frozen=True)
-class MapSchedule(Schedule):
+class MapSchedule(_Formula):
     r"""Given values: the one at the greatest key ≤ i.
 
     Args:
@@ -247,12 +208,9 @@ class MapSchedule(Schedule):
     values: Mapping[int, float]
     schedule_type: ScheduleType = "ITERATION"
 
-    def __post_init__(self) -> None:
-        self._take(values=points("MapSchedule", "values", self.values))
-
 
 @dataclass(frozen=True)
-class CycleSchedule(Schedule):
+class CycleSchedule(_Formula):
     r"""One cycle, again and again: up from low to high, down again, then annealing below low.
 
     With L = ``cycle_length``, a = ``annealing_length``, c = i mod L, st = ⌊(L − a)/2⌋ and
@@ -284,19 +242,9 @@ class CycleSchedule(Schedule):
     annealing_decay: float
     schedule_type: ScheduleType = "ITERATION"
 
-    def __post_init__(self) -> None:
-        where = "CycleSchedule"
-        self._take(
-            initial=number(where, "initial", self.initial),
-            max=number(where, "max", self.max),
-            cycle_length=integer(where, "cycle_length", self.cycle_length),
-            annealing_length=integer(where, "annealing_length", self.annealing_length),
-            annealing_decay=number(where, "annealing_decay", self.annealing_decay),
-        )
-
 
 @dataclass(frozen=True)
-class CosineSchedule(Schedule):
+class CosineSchedule(_Formula):
     r"""Cosine annealing: value = final + (v − final)·(1 + cos(π·i/max))/2, and final from max on.
 
     SGDR without restarts (Loshchilov and Hutter 2016, https://arxiv.org/abs/1608.03983), as
@@ -320,17 +268,9 @@ class CosineSchedule(Schedule):
     final: float = 0.0
     schedule_type: ScheduleType = "ITERATION"
 
-    def __post_init__(self) -> None:
-        where = "CosineSchedule"
-        self._take(
-            initial=number(where, "initial", self.initial),
-            max_iter=integer(where, "max_iter", self.max_iter),
-            final=number(where, "final", self.final),
-        )
-
 
 @dataclass(frozen=True)
-class RampSchedule(Schedule):
+class RampSchedule(_Formula):
     r"""Warm-up: base·(iteration + 1)/n while iteration < n − 1, then the base schedule.
 
     The ramp always counts iterations, also over a base schedule that counts epochs.
@@ -353,13 +293,6 @@ class RampSchedule(Schedule):
     num_iter: int
     schedule_type: ScheduleType = "ITERATION"
 
-    def __post_init__(self) -> None:
-        where = "RampSchedule"
-        self._take(
-            base=number_or_schedule(where, "base", self.base),
-            num_iter=integer(where, "num_iter", self.num_iter),
-        )
-
 
 def number_or_schedule(where: str, argument: str, value: Any) -> float | Schedule:
     """`value` as a float, or the schedule that it is."""
@@ -370,3 +303,6 @@ def number_or_schedule(where: str, argument: str, value: Any) -> float | Schedul
             )
         return value
     return number(where, argument, value, "a number or a schedule")
+
+
+take_as(float | Schedule, number_or_schedule)

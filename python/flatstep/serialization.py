@@ -10,7 +10,7 @@ is its name; the iterations of a ``{iteration: number}`` are strings, as all key
      "values": {"0": 0.1, "100": 0.01}, "schedule_type": "ITERATION"}, "beta1": 0.9, …}, …}
 
 Numbers are finite and keep every bit. What is read may leave out what has a default; a version, a
-class or a field that is not known is refused by name.
+class or a field that is not known is refused by name. Which classes there are, other modules say.
 """
 
 from __future__ import annotations
@@ -19,120 +19,83 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import MISSING, fields
 from enum import Enum
-from typing import Any, NoReturn, TypeVar
+from functools import cache
+from typing import Any, NoReturn, TypeAlias, TypeVar, get_args, get_origin
 
 import numpy as np
 
-from flatstep import schedules, updaters
-from flatstep._coerce import is_number, wrong_type
-from flatstep.configuration import (
-    LayerConfiguration,
-    MultiLayerConfiguration,
-    ParamConfiguration,
-)
-from flatstep.learning_rate_policy import LearningRatePolicy
-from flatstep.schedules import Schedule
-from flatstep.updaters import CustomUpdater, Updater
+from flatstep._coerce import field_types, is_number, wrong_type
 
 __all__ = [
-    "CONFIGURATION_VERSION",
-    "configuration_from_dict",
-    "configuration_to_dict",
+    "MadeByConstructor",
+    "Named",
+    "check_version",
+    "from_data",
     "json_text",
+    "named_class",
     "parse_json",
-    "register_updater",
+    "register",
+    "save_fields_of",
+    "to_data",
 ]
 
-CONFIGURATION_VERSION = 1
 
-#: Updaters and schedules by the name of their class.
-_CLASSES: dict[str, type[Any]] = {
-    name: getattr(module, name)
-    for module in (updaters, schedules)
-    for name in module.__all__
-    if is_dataclass(getattr(module, name))
-}
-#: What stands in a field of its own, so that no name of a class is needed.
-_UNNAMED = (MultiLayerConfiguration, LayerConfiguration, ParamConfiguration, LearningRatePolicy)
-
-_registered: dict[str, type[CustomUpdater]] = {}
-_C = TypeVar("_C", bound=type[CustomUpdater])
+class Named:
+    """What is saved with the name of its class: updaters and schedules."""
 
 
-def register_updater(cls: _C) -> _C:
-    """Let configurations with this class of CustomUpdater be saved to files and loaded from them.
-
-    A file names the class and the arguments of its constructor, which the class must keep in public
-    attributes of the same names; they may be numbers, strings, flags, None, schedules, updaters,
-    and lists of these. Whoever loads the file registers the class, too. It may be used as a
-    decorator.
-
-    Args:
-        cls: the class. Its name must not be that of another updater or schedule; a class of the
-            same module and name replaces the one registered before, as when a cell runs again.
-
-    Returns:
-        The class.
-
-    Raises:
-        TypeError: no subclass of CustomUpdater, an abstract one, or one whose constructor has
-            arguments without names (``*args``, ``**kwargs``).
-        ValueError: the name is taken.
-
-    Example:
-        >>> import numpy as np, flatstep as fs
-        >>> @fs.register_updater
-        ... class SignSgd(fs.CustomUpdater):
-        ...     def __init__(self, learning_rate=0.1):
-        ...         self.learning_rate = learning_rate
-        ...     def get_gradient(self, g, state, learning_rate, iteration):
-        ...         np.multiply(np.sign(g), learning_rate, out=g)
-        >>> config = fs.MultiLayerConfiguration(updater=SignSgd(0.5))
-        >>> fs.MultiLayerConfiguration.from_json(config.to_json()).updater
-        SignSgd(learning_rate=0.5)
-    """
-    given: Any = cls
-    fits = isinstance(given, type) and issubclass(given, CustomUpdater)
-    if not fits or inspect.isabstract(given):
-        raise TypeError(
-            "register_updater: expected a subclass of CustomUpdater that has get_gradient, got "
-            f"{cls!r}"
-        )
-    for parameter in inspect.signature(cls).parameters.values():
-        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise TypeError(
-                f"register_updater: {cls.__name__}: expected a constructor whose arguments can be "
-                f'given by name, got "{parameter}"; write them out'
-            )
-    name = cls.__name__
-    taken = _CLASSES.get(name, _registered.get(name, cls))
-    if (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
-        raise ValueError(
-            f'register_updater: expected a name that is not taken, got "{name}", which is '
-            f"{taken.__module__}.{taken.__qualname__}; rename the class"
-        )
-    _registered[name] = cls
-    return cls
+class MadeByConstructor(Named):
+    """What is saved by the arguments of its constructor, not by fields; its class is registered."""
 
 
-def configuration_to_dict(configuration: MultiLayerConfiguration) -> dict[str, Any]:
-    """The configuration as plain data: `MultiLayerConfiguration.to_dict`."""
-    plain: dict[str, Any] = _plain("configuration", configuration)
-    return {"version": CONFIGURATION_VERSION, **plain}
+_T = TypeVar("_T")
+_Read: TypeAlias = Callable[[str, Any], Any]
+
+#: flatstep's own dataclasses by the names that files have for them.
+_named: dict[str, type[Any]] = {}
+#: Those that stand in a field of their own, so that no name of a class is needed.
+_unnamed: set[type[Any]] = set()
+#: The classes of users.
+_registered: dict[str, type[MadeByConstructor]] = {}
 
 
-def configuration_from_dict(data: Mapping[str, Any]) -> MultiLayerConfiguration:
-    """The configuration that it came from: `MultiLayerConfiguration.from_dict`."""
-    given = dict(_object("configuration", data))
-    check_version("configuration", given.pop("version", None), CONFIGURATION_VERSION)
+def save_fields_of(classes: Iterable[type[Any]]) -> None:
+    """Have these dataclasses saved, field by field."""
+    for cls in classes:
+        if issubclass(cls, Named):
+            _named[cls.__name__] = cls
+        else:
+            _unnamed.add(cls)
+
+
+def named_class(name: str) -> type[Any] | None:
+    """The class that files have this name for, if any."""
+    return _named.get(name, _registered.get(name))
+
+
+def register(cls: type[MadeByConstructor]) -> None:
+    """Have a class of a user's saved, by its name."""
+    _registered[cls.__name__] = cls
+
+
+def to_data(where: str, value: Any, version: int) -> dict[str, Any]:
+    """An object as plain data, with a version; `where` names it in errors."""
+    plain: dict[str, Any] = _plain(where, value)
+    return {"version": version, **plain}
+
+
+def from_data(where: str, cls: type[_T], data: Mapping[str, Any], version: int) -> _T:
+    """The object of that class that `to_data` made this of."""
+    given = dict(_object(where, data))
+    check_version(where, given.pop("version", None), version)
     try:
-        configuration: MultiLayerConfiguration = _read_configuration("configuration", given)
+        read: _T = _fields_of(cls)(where, given)
     except RecursionError:
-        raise ValueError("configuration: expected less nesting") from None
-    return configuration
+        raise ValueError(f"{where}: expected less nesting") from None
+    return read
 
 
 def check_version(where: str, version: object, expected: int) -> None:
@@ -204,9 +167,9 @@ def _plain(where: str, value: Any) -> Any:
         return bool(value)
     if is_number(value):
         return _finite(where, value)
-    if isinstance(value, (Updater, Schedule)):
+    if isinstance(value, Named):
         return {"class": type(value).__name__, **_arguments(where, value)}
-    if type(value) in _UNNAMED:
+    if type(value) in _unnamed:
         return _present_fields(where, value)
     if isinstance(value, Mapping):
         return {
@@ -232,11 +195,11 @@ def _finite(where: str, value: Any) -> int | float:
     return number
 
 
-def _arguments(where: str, value: Updater | Schedule) -> dict[str, Any]:
+def _arguments(where: str, value: Named) -> dict[str, Any]:
     """The arguments of an updater or schedule by name."""
-    if isinstance(value, CustomUpdater):
+    if isinstance(value, MadeByConstructor):
         return _custom_arguments(where, value)
-    if _CLASSES.get(type(value).__name__) is not type(value):
+    if _named.get(type(value).__name__) is not type(value):
         raise wrong_type(
             where, "what is saved", "one of flatstep's own updaters and schedules", value
         )
@@ -251,7 +214,7 @@ def _present_fields(where: str, value: Any) -> dict[str, Any]:
     }
 
 
-def _custom_arguments(where: str, updater: CustomUpdater) -> dict[str, Any]:
+def _custom_arguments(where: str, updater: MadeByConstructor) -> dict[str, Any]:
     cls = type(updater)
     name = cls.__name__
     if _registered.get(name) is not cls:
@@ -311,7 +274,7 @@ def _refuse_unknown(where: str, given: Iterable[str], expected: Iterable[str]) -
         )
 
 
-def _fields_of(cls: type[Any]) -> Callable[[str, Any], Any]:
+def _fields_of(cls: Any) -> _Read:
     """Reads an object with the fields of this dataclass."""
 
     def read(where: str, value: Any) -> Any:
@@ -322,13 +285,30 @@ def _fields_of(cls: type[Any]) -> Callable[[str, Any], Any]:
             required = field.default is MISSING and field.default_factory is MISSING
             if required and field.name not in given:
                 raise ValueError(f"{where}: expected the field {field.name}, got none")
+        readers = _readers(cls)
         arguments = {
-            name: None if item is None else _READ.get(name, _value)(f"{where}.{name}", item)
+            name: None if item is None else readers[name](f"{where}.{name}", item)
             for name, item in given.items()
         }
         return _build(where, cls, arguments)
 
     return read
+
+
+@cache
+def _readers(cls: Any) -> dict[str, _Read]:
+    """How each field of a dataclass is read, by its type."""
+    return {name: _reader(kinds) for name, kinds in field_types(cls).items()}
+
+
+def _reader(kinds: Collection[Any]) -> _Read:
+    for kind in kinds:
+        if kind in _unnamed:
+            return _fields_of(kind)
+        if get_origin(kind) is Mapping:
+            key, item = get_args(kind)
+            return _points if key is int else _mapping_of(item)
+    return _value
 
 
 def _custom_values(where: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -347,14 +327,14 @@ def _value(where: str, value: Any) -> Any:
 def _named_object(where: str, value: Any) -> Any:
     given = dict(_object(where, value))
     name = given.pop("class", None)
-    if isinstance(name, str) and name in _CLASSES:
-        return _fields_of(_CLASSES[name])(where, given)
+    if isinstance(name, str) and name in _named:
+        return _fields_of(_named[name])(where, given)
     if isinstance(name, str) and name in _registered:
         cls = _registered[name]
         _refuse_unknown(where, given, inspect.signature(cls).parameters)
         return _build(where, cls, _custom_values(where, given))
     raise ValueError(
-        f"{where}: class: expected one of {', '.join([*_CLASSES, *_registered])}, got {name!r}; a "
+        f"{where}: class: expected one of {', '.join([*_named, *_registered])}, got {name!r}; a "
         "CustomUpdater's class must be registered before: flatstep.register_updater(cls)"
     )
 
@@ -380,16 +360,3 @@ def _mapping_of(cls: type[Any]) -> Callable[[str, Any], dict[Any, Any]]:
         return {key: read_one(f"{where}.{key}", v) for key, v in _object(where, value).items()}
 
     return read
-
-
-_read_configuration = _fields_of(MultiLayerConfiguration)
-
-#: The fields that are read in a way of their own.
-_READ: dict[str, Callable[[str, Any], Any]] = {
-    "layers": _mapping_of(LayerConfiguration),
-    "params": _mapping_of(ParamConfiguration),
-    "learning_rate_policy": _fields_of(LearningRatePolicy),
-    "momentum_schedule": _points,
-    "schedule": _points,
-    "values": _points,
-}

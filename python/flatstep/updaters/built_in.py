@@ -1,28 +1,14 @@
-r"""Updaters (optimizers): how a gradient g becomes the update u that is subtracted from a
-parameter.
+"""The updaters of the core's registry: their hyper-parameters."""
 
-Each class holds hyper-parameters and no state, can be compared, hashed and pickled, and is
-validated when it is made: a value out of range is a ValueError, an argument of another type a
-TypeError, both naming the argument. ``learning_rate`` and Nesterovs' ``momentum`` are numbers or
-schedules; everything else is a number. t = iteration + 1. State arrays have their parameter's size
-and start at 0 unless said; ``MultiLayerUpdater.state("0_W")`` shows them by the names given here.
-The formulas are Deeplearning4j's, which a docstring says where they differ from the paper's or
-PyTorch's.
-"""
-
-from __future__ import annotations
-
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from types import MappingProxyType
-from typing import Any, ClassVar
-
-import numpy as np
+# No postponed annotations: the fields are taken by their types, which are read at run time, when
+# the classes are known as those of flatstep.updaters.
+from dataclasses import dataclass
 
 from flatstep import _core
-from flatstep._coerce import number
-from flatstep.schedules import Schedule, number_or_schedule
+from flatstep._coerce import take_fields
+from flatstep.schedules import Schedule
+
+from .base import Updater
 
 __all__ = [
     "AMSGrad",
@@ -32,29 +18,19 @@ __all__ = [
     "AdaMax",
     "Adam",
     "AdamW",
-    "CustomUpdater",
     "Nadam",
     "Nesterovs",
     "NoOp",
     "RmsProp",
     "Sgd",
-    "Updater",
 ]
-
-
-class Updater:
-    """What all updaters share: the classes of this module, and subclasses of CustomUpdater."""
 
 
 class _BuiltIn(Updater):
     """An updater of the core's registry, found there by the name of its class."""
 
     def __post_init__(self) -> None:
-        where = type(self).__name__
-        for field in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
-            take = number_or_schedule if field.name in ("learning_rate", "momentum") else number
-            value = take(where, field.name, getattr(self, field.name))
-            object.__setattr__(self, field.name, value)
+        take_fields(type(self).__name__, self)
         _core.validate_updater(self)
 
 
@@ -370,89 +346,3 @@ class AdaBelief(_BuiltIn):
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-14
-
-
-class CustomUpdater(Updater, ABC):
-    r"""An updater of your own, in Python.
-
-    A subclass names its state arrays and turns a gradient into an update:
-
-    - ``state``: the names of the state arrays, for example ``("m",)``; ``()`` for none;
-    - ``learning_rate``: a number, a schedule, or None where it has none;
-    - ``initial_state``: what the state arrays start with, ``{name: number}``; 0 where not said;
-    - ``get_gradient``: the formula.
-
-    Two instances are equal, and share an updater block, if they are of one class and their public
-    attributes are equal; so do not change an instance that is in use.
-
-    Example:
-        >>> import numpy as np, flatstep as fs
-        >>> class Momentum(fs.CustomUpdater):
-        ...     state = ("m",)
-        ...     def __init__(self, learning_rate=0.1, decay=0.9):
-        ...         self.learning_rate = learning_rate
-        ...         self.decay = decay
-        ...     def get_gradient(self, g, state, learning_rate, iteration):
-        ...         state["m"] *= self.decay
-        ...         state["m"] += g
-        ...         np.multiply(state["m"], learning_rate, out=g)
-        >>> w = np.array([1.0, 2.0])
-        >>> config = fs.MultiLayerConfiguration(updater=Momentum(0.5))
-        >>> fs.MultiLayerUpdater(config, {"0_W": w}).step({"0_W": np.array([1.0, -1.0])})
-        >>> w
-        array([0.5, 2.5])
-    """
-
-    state: ClassVar[tuple[str, ...]] = ()
-    initial_state: Mapping[str, float] = MappingProxyType({})
-    learning_rate: float | Schedule | None = None
-
-    @abstractmethod
-    def get_gradient(
-        self,
-        g: Any,
-        state: dict[str, Any],
-        learning_rate: float | None,
-        iteration: int,
-    ) -> None:
-        """Turns the gradient `g` of one parameter into its update, in place.
-
-        It is called once per parameter and step, on scratch copies: where it raises, nothing has
-        happened to parameters, state or counters.
-
-        Args:
-            g: the gradient after normalisation and regularisation, an array of the updater's dtype;
-                must hold the update when the call returns. Valid during the call only.
-            state: the state arrays by name, like `g`; to be changed in place.
-            learning_rate: the rate of this step; None if the updater has none.
-            iteration: counts from 0.
-        """
-
-    def _public(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
-
-    def __eq__(self, other: object) -> bool:
-        if type(self) is not type(other):
-            return NotImplemented
-        assert isinstance(other, CustomUpdater)
-        return bool(_comparable(self._public()) == _comparable(other._public()))
-
-    def __hash__(self) -> int:
-        return hash((type(self), _comparable(self._public())))
-
-    def __repr__(self) -> str:
-        arguments = ", ".join(f"{name}={value!r}" for name, value in self._public().items())
-        return f"{type(self).__name__}({arguments})"
-
-
-def _comparable(value: Any) -> Any:
-    """`value` with its containers and arrays made hashable."""
-    if isinstance(value, np.ndarray):
-        return (value.dtype.str, value.shape, value.tobytes())
-    if isinstance(value, Mapping):
-        return frozenset((key, _comparable(item)) for key, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return tuple(_comparable(item) for item in value)
-    if isinstance(value, (set, frozenset)):
-        return frozenset(_comparable(item) for item in value)
-    return value

@@ -1,0 +1,27 @@
+r"""Updaters (optimizers): how a gradient g becomes the update u that is subtracted from a
+parameter.
+
+Each class holds hyper-parameters and no state, can be compared, hashed and pickled, and is
+validated when it is made: a value out of range is a ValueError, an argument of another type a
+TypeError, both naming the argument. ``learning_rate`` and Nesterovs' ``momentum`` are numbers or
+schedules; everything else is a number. t = iteration + 1. State arrays have their parameter's size
+and start at 0 unless said; ``MultiLayerUpdater.state("0_W")`` shows them by the names given here.
+The formulas are Deeplearning4j's, which a docstring says where they differ from the paper's or
+PyTorch's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import base, built_in, custom
+from .base import *  # noqa: F403
+from .built_in import *  # noqa: F403
+from .custom import *  # noqa: F403
+
+if not TYPE_CHECKING:  # which knows literal lists only, and exports what comes with a star
+    __all__ = [*base.__all__, *built_in.__all__, *custom.__all__]
+
+    for _name in __all__:
+        # Where programs, pickles and messages find it, whichever file it is written in.
+        globals()[_name].__module__ = __name__
