@@ -122,14 +122,18 @@ def kill_at_random(folder: Path, kills: int) -> dict[str, int]:
 def kill_at_every_line(folder: Path) -> dict[str, int]:
     findings = Findings(folder, 16)
     updater = make_updater(16)
-    files = {"checkpoint.py", "checkpoint_file.py", "atomic_file.py"}
+    files = {
+        "checkpoint/file.py",
+        "flatstep/atomic_file.py",
+        "flatstep/multi_layer_updater.py",
+    }
     killed = True
     while killed:
         lines = findings.counts["kills"]
 
         def die_at_line(frame: Any, event: str, _: Any) -> Any:
             nonlocal lines
-            if Path(frame.f_code.co_filename).name not in files:
+            if "/".join(Path(frame.f_code.co_filename).parts[-2:]) not in files:
                 return None
             if event == "line":
                 lines -= 1

@@ -20,7 +20,7 @@ from flatstep.demo.digits import Batches, load_digits
 from flatstep.demo.network import Network
 from flatstep.demo.report import describe_result, explain_accuracy
 from flatstep.demo.training import UPDATERS, Options, Result, Run
-from flatstep.schedule_plot import parse_schedule
+from flatstep.training.schedule_plot import parse_schedule
 
 SCHEDULES = [f"{kind}Schedule" for kind in KINDS]
 STRATEGIES = [strategy.value for strategy in fs.GradientNormalization]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import flatstep as fs
-from flatstep.history import History, LayerHistory
+from flatstep.training import History, LayerHistory
 
 THRESHOLD = 3.0
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import errors, schedules, updaters
+from . import errors, layout, schedules, updaters
 from ._core import (
     __version__ as __version__,
     available_isas as available_isas,
@@ -16,7 +16,7 @@ from ._core import (
     set_isa as set_isa,
     set_num_threads as set_num_threads,
 )
-from .checkpoint import load_updater as load_updater
+from .averaging import aggregate as aggregate
 from .configuration import (
     LayerConfiguration as LayerConfiguration,
     MultiLayerConfiguration as MultiLayerConfiguration,
@@ -29,29 +29,28 @@ from .dl4j import (
     save_dl4j as save_dl4j,
 )
 from .errors import *  # noqa: F403
-from .history import HistoryListener as HistoryListener
-from .history_plot import plot_history as plot_history
 from .last_step import LastStep as LastStep, LayerStep as LayerStep, ParamStep as ParamStep
+from .layout import *  # noqa: F403
 from .learning_rate_policy import LearningRatePolicy as LearningRatePolicy
-from .listeners import (
-    CSVWriter as CSVWriter,
-    JSONLWriter as JSONLWriter,
-    Listener as Listener,
-    ProgressListener as ProgressListener,
-)
+from .loading import load_updater as load_updater
 from .multi_layer_updater import (
     ComputationGraphUpdater as ComputationGraphUpdater,
     LayerUpdater as LayerUpdater,
     MultiLayerUpdater as MultiLayerUpdater,
-    Slot as Slot,
-    UpdaterBlock as UpdaterBlock,
-    aggregate as aggregate,
     create_updater as create_updater,
 )
 from .normalization import GradientNormalization as GradientNormalization
 from .parameters import flatten as flatten
 from .schedules import *  # noqa: F403
-from .solver import StochasticGradientDescent as StochasticGradientDescent
+from .training import (
+    CSVWriter as CSVWriter,
+    HistoryListener as HistoryListener,
+    JSONLWriter as JSONLWriter,
+    Listener as Listener,
+    ProgressListener as ProgressListener,
+    StochasticGradientDescent as StochasticGradientDescent,
+    plot_history as plot_history,
+)
 from .updaters import *  # noqa: F403
 from .views import as_views as as_views
 
@@ -75,9 +74,7 @@ if not TYPE_CHECKING:  # which knows literal lists only, and exports what is imp
         "ParamConfiguration",
         "ParamStep",
         "ProgressListener",
-        "Slot",
         "StochasticGradientDescent",
-        "UpdaterBlock",
         "__version__",
         "aggregate",
         "as_views",
@@ -95,6 +92,7 @@ if not TYPE_CHECKING:  # which knows literal lists only, and exports what is imp
         "set_isa",
         "set_num_threads",
         *errors.__all__,
+        *layout.__all__,
         *schedules.__all__,
         *updaters.__all__,
     ]

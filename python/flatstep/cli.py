@@ -135,7 +135,7 @@ def _demo(arguments: Sequence[str]) -> int:
         log=chosen.log,
     )
     from .demo.report import describe_result, describe_run
-    from .history_plot import plot_history
+    from .training.history_plot import plot_history
 
     try:
         run = Run(options)
@@ -194,7 +194,7 @@ def _schedule(arguments: Sequence[str]) -> int:
     if problem := _missing_extra("matplotlib"):
         print(problem, file=sys.stderr)
         return 1
-    from .schedule_plot import parse_schedule, plot_rates, rates
+    from .training.schedule_plot import parse_schedule, plot_rates, rates
 
     try:
         parsed = {text: parse_schedule(text) for text in chosen.schedule}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .multi_layer_updater import NetworkUpdater
+from . import _core
+from .layout import Slot
 
-__all__ = ["LastStep", "LayerStep", "ParamStep"]
+__all__ = ["LastStep", "LayerStep", "ParamStep", "last_step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ class LastStep:
     layers: Mapping[str, LayerStep]
 
 
-def last_step(updater: NetworkUpdater) -> LastStep | None:
+def last_step(updater: _core.Updater, layout: Iterable[Slot]) -> LastStep | None:
     """Collect the native reports of all slots."""
     summary = updater._last()
     if summary is None:
@@ -79,7 +78,7 @@ def last_step(updater: NetworkUpdater) -> LastStep | None:
     layers: dict[str, dict[str, tuple[ParamStep, float | None, float | None]]] = {}
     network_norm = None
     nonfinite = []
-    for place, slot in enumerate(updater.layout):
+    for place, slot in enumerate(layout):
         group, norm, factor, clipped, bad, rate, update, parameter, in_network = updater._report(
             place
         )

@@ -4,59 +4,33 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
 from ._coerce import is_number, number
+from .checkpoint import Checkpoint, SavedSlot, write_checkpoint
 from .configuration import MultiLayerConfiguration
 from .errors import ParameterKeyError
 from .last_step import LastStep, last_step
+from .layout import Slot, UpdaterBlock
 from .parameters import Arrays, KeyStyle, NamedParameter, in_slot_order, named_parameters
-from .state_dict import make_state_dict, take_state_dict
+from .state_dict import held, make_state_dict, state_arrays, take_state_dict
 
 __all__ = [
+    "UPDATER_CLASSES",
     "ComputationGraphUpdater",
     "LayerUpdater",
     "MultiLayerUpdater",
+    "NamedParameters",
     "NetworkUpdater",
-    "Slot",
-    "UpdaterBlock",
-    "aggregate",
     "create_updater",
 ]
 
 _U = TypeVar("_U", bound="NetworkUpdater")
-
-
-class Slot(NamedTuple):
-    """One parameter's range in the flat vector."""
-
-    key: str
-    layer: str
-    param: str
-    offset: int
-    size: int
-    shape: tuple[int, ...]
-    order: Literal["C", "F"]
-
-
-class UpdaterBlock(NamedTuple):
-    """A run of neighbouring slots with equal updaters: what orders the state view.
-
-    Under dl4j-0.8 every slot is a block of its own.
-    """
-
-    updater: str
-    keys: tuple[str, ...]
-    param_start: int
-    param_end: int
-    state_start: int
-    state_end: int
 
 
 class NetworkUpdater(_core.Updater):
@@ -77,7 +51,9 @@ class NetworkUpdater(_core.Updater):
                 f"{type(configuration).__name__}"
             )
         named = (
-            list(params) if isinstance(params, _Named) else named_parameters(params, self.key_style)
+            params
+            if isinstance(params, NamedParameters)
+            else NamedParameters(named_parameters(params, self.key_style))
         )
         super().__init__(
             configuration,
@@ -86,11 +62,12 @@ class NetworkUpdater(_core.Updater):
             bool(monitor),
         )
         self._configuration = configuration
-        self._named = _Named(named)
+        self._named = named
         self._monitor = bool(monitor)
         self._slots = tuple(Slot(*slot) for slot in self._layout())
         self._places = {slot.key: place for place, slot in enumerate(self._slots)}
         self._layers = tuple(dict.fromkeys(slot.layer for slot in self._slots))
+        self._frozen = frozenset(layer for layer in self._layers if self.is_frozen(layer))
         self._initial_rates = self._rates()
 
     # ------------------------------------------------------------------------------- what it is
@@ -144,7 +121,7 @@ class NetworkUpdater(_core.Updater):
     @property
     def last_step(self) -> LastStep | None:
         """What the last step saw (norms, factors, rates); None before the first."""
-        return last_step(self)
+        return last_step(self, self._slots)
 
     def __repr__(self) -> str:
         size = sum(slot.size for slot in self._slots)
@@ -185,11 +162,7 @@ class NetworkUpdater(_core.Updater):
             >>> sorted(updater.state("0_W"))
             ['m', 'v']
         """
-        place = self._place(key)
-        return {
-            name: self._state_array(place, array)
-            for array, name in enumerate(self._state_names(place))
-        }
+        return state_arrays(self, self._place(key))
 
     def learning_rate(
         self, key: str, iteration: int | None = None, epoch: int | None = None
@@ -259,17 +232,8 @@ class NetworkUpdater(_core.Updater):
                 "set_learning_rate: expected a parameter whose updater has a learning rate; "
                 f"those of layer={layer!r}, param={param!r} have none"
             )
-        with self._held():
+        with held(self):
             self._set_rates(rates)
-
-    @contextmanager
-    def _held(self) -> Iterator[None]:
-        """No step of this updater begins meanwhile; RuntimeError where one is under way."""
-        self._acquire()
-        try:
-            yield
-        finally:
-            self._release()
 
     def state_dict(self) -> dict[str, Any]:
         """All that a step may change but the parameters, by name; arrays are copies.
@@ -278,8 +242,7 @@ class NetworkUpdater(_core.Updater):
         (``{key: {name: array}}``), and ``learning_rate`` and ``momentum`` of the slots where they
         are state (policies, momentum schedules, `set_learning_rate`).
         """
-        with self._held():
-            return make_state_dict(self)
+        return make_state_dict(self, self._slots)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> list[str]:
         """Take over what `state_dict` gave: bit for bit, all of it or nothing.
@@ -295,13 +258,13 @@ class NetworkUpdater(_core.Updater):
             ParameterKeyError: a missing or unknown name, with ``strict``.
             ValueError, TypeError: another version, dtype or shape.
         """
-        return take_state_dict(self, state_dict, strict)
+        return take_state_dict(self, self._slots, self._initial_rates, state_dict, strict)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write parameters, state, rates, counters, accumulated gradients and configuration to one
         file, from which `load_updater` makes an updater that goes on bit for bit.
 
-        The file is in the safetensors format (`flatstep.checkpoint_file` says what is in it) and
+        The file is in the safetensors format (`flatstep.checkpoint.file` says what is in it) and
         takes the place of an old one at once: a kill at any point leaves the old or the new file
         whole, and perhaps a ``.<name>.<random>.tmp`` beside it. Not during a step in another
         thread.
@@ -315,16 +278,34 @@ class NetworkUpdater(_core.Updater):
             OSError: the file cannot be written.
             ImportError: safetensors is not installed.
         """
-        from .checkpoint import save_updater
-
-        save_updater(self, path)
+        kind = type(self).__name__
+        if UPDATER_CLASSES.get(kind) is not type(self):
+            raise TypeError(
+                f"save: expected one of {', '.join(UPDATER_CLASSES)}, got {kind}; a checkpoint "
+                "cannot say what a subclass does, a pickle can"
+            )
+        write_checkpoint(
+            path,
+            Checkpoint(
+                updater=kind,
+                monitor=self._monitor,
+                layout=tuple(
+                    SavedSlot(slot.key, slot.layer, slot.param, slot.shape, slot.order)
+                    for slot in self._slots
+                ),
+                configuration=self._configuration,
+                state_dict=self.state_dict(),
+                parameters=self.parameters,
+                accumulated=self.accumulated,
+            ),
+        )
 
     # -------------------------------------------------------------------------------- gradients
 
     def _in_slot_order(self, gradients: Any) -> list[Any]:
         """One gradient per slot, None for an absent frozen one; the native step asks for it where
         it is given anything but a complete dict of arrays by key."""
-        return in_slot_order(self, gradients)
+        return in_slot_order(self._slots, self._frozen, self.key_style, gradients)
 
     # ------------------------------------------------------------------------- copies and equality
 
@@ -378,7 +359,7 @@ class NetworkUpdater(_core.Updater):
         )
 
 
-class _Named(tuple[NamedParameter, ...]):
+class NamedParameters(tuple[NamedParameter, ...]):
     """Parameters whose names are settled."""
 
     __slots__ = ()
@@ -392,7 +373,7 @@ def _restore(
     state_dict: dict[str, Any],
     accumulated: dict[str, NDArray[Any]] | None,
 ) -> _U:
-    updater = cls(configuration, _Named(named), monitor=monitor)
+    updater = cls(configuration, NamedParameters(named), monitor=monitor)
     updater.load_state_dict(state_dict)
     if accumulated is not None:
         updater.accumulate(accumulated)
@@ -458,9 +439,17 @@ class LayerUpdater(NetworkUpdater):
     key_style: ClassVar[KeyStyle] = KeyStyle.LAYER
 
 
+_AnyUpdater: TypeAlias = MultiLayerUpdater | ComputationGraphUpdater | LayerUpdater
+
+#: The classes that a checkpoint can name.
+UPDATER_CLASSES: dict[str, type[_AnyUpdater]] = {
+    cls.__name__: cls for cls in (MultiLayerUpdater, ComputationGraphUpdater, LayerUpdater)
+}
+
+
 def create_updater(
     configuration: MultiLayerConfiguration, params: Arrays, *, monitor: bool = False
-) -> MultiLayerUpdater | ComputationGraphUpdater | LayerUpdater:
+) -> _AnyUpdater:
     """The updater that fits the parameters, as DL4J's UpdaterCreator picks it.
 
     Numbered layers (and sequences): a `MultiLayerUpdater`. Keys without any layer: a
@@ -469,9 +458,7 @@ def create_updater(
     return _class_for(params)(configuration, params, monitor=monitor)
 
 
-def _class_for(
-    params: Arrays,
-) -> type[MultiLayerUpdater] | type[ComputationGraphUpdater] | type[LayerUpdater]:
+def _class_for(params: Arrays) -> type[_AnyUpdater]:
     if not isinstance(params, Mapping):
         return MultiLayerUpdater
     nested = any(isinstance(value, Mapping) for value in params.values())
@@ -482,83 +469,3 @@ def _class_for(
     if all(layer.isascii() and layer.isdigit() for layer in layers):
         return MultiLayerUpdater
     return ComputationGraphUpdater
-
-
-def aggregate(updaters: Iterable[_U]) -> _U:
-    r"""The mean of several updaters' states: how parameter-averaging workers combine.
-
-    Each state array, and each rate or momentum that is state, becomes (1/n)·Σ of the n workers',
-    computed in float64. Parameters are not averaged: do that yourself.
-
-    Args:
-        updaters: of equal configuration, layout, dtype, iteration and epoch.
-
-    Returns:
-        A clone of the first, on its parameter arrays, with the mean state. It has the first's count
-        of skipped steps, and no accumulated gradients.
-
-    Raises:
-        TypeError: something that is no updater.
-        ValueError: none given, or updaters that differ.
-
-    Example:
-        >>> import numpy as np, flatstep as fs
-        >>> config = fs.MultiLayerConfiguration(updater=fs.Nesterovs(1.0, momentum=0.5))
-        >>> workers = [fs.MultiLayerUpdater(config, {"0_W": np.zeros(1)}) for _ in range(2)]
-        >>> for worker, gradient in zip(workers, (1.0, 3.0)):
-        ...     worker.step({"0_W": np.full(1, gradient)})
-        >>> fs.aggregate(workers).state_view
-        array([-2.])
-    """
-    if isinstance(updaters, NetworkUpdater):
-        raise TypeError(
-            f"updaters: expected a sequence of updaters, got one {type(updaters).__name__}"
-        )
-    workers = list(updaters)
-    if not workers:
-        raise ValueError("updaters: expected at least one, got none")
-    for worker in workers:
-        if not isinstance(worker, NetworkUpdater):
-            raise TypeError(
-                "updaters: expected updaters such as MultiLayerUpdater, got "
-                f"{type(worker).__name__}"
-            )
-    first = workers[0]
-    for other in workers[1:]:
-        for what, same in (
-            ("class", type(first) is type(other)),
-            ("configuration", first.configuration == other.configuration),
-            ("layout", first.layout == other.layout),
-            ("dtype", first.dtype == other.dtype),
-        ):
-            if not same:
-                raise ValueError(f"updaters: expected one {what}, got updaters that differ in it")
-        if (first.iteration, first.epoch) != (other.iteration, other.epoch):
-            raise ValueError(
-                f"updaters: expected equal counters, got iteration {first.iteration} and "
-                f"{other.iteration}, epoch {first.epoch} and {other.epoch}"
-            )
-    combined = first.clone()
-    combined.discard_accumulated()
-    combined.state_view[...] = np.mean(
-        [worker.state_view for worker in workers], axis=0, dtype=np.float64
-    )
-    rates = [worker._rates() for worker in workers]
-    combined._set_rates(
-        [
-            (
-                _mean([w.learning_rate(slot.key) for w in workers], [r[i][0] for r in rates]),
-                _mean([w.momentum(slot.key) for w in workers], [r[i][1] for r in rates]),
-            )
-            for i, slot in enumerate(combined.layout)
-        ]
-    )
-    return combined
-
-
-def _mean(rates: Iterable[float | None], set_rates: Iterable[float | None]) -> float | None:
-    """The mean of the workers' rates, where it is state with one of them at least."""
-    if all(rate is None for rate in set_rates):
-        return None
-    known = [rate for rate in rates if rate is not None]
-    return sum(known) / len(known)

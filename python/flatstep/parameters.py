@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
 from .errors import ParameterKeyError
+from .layout import Slot
 
-if TYPE_CHECKING:
-    from .multi_layer_updater import NetworkUpdater
-
-__all__ = ["Arrays", "KeyStyle", "NamedParameter", "flatten", "named_parameters"]
+__all__ = [
+    "Arrays",
+    "KeyStyle",
+    "NamedParameter",
+    "flatten",
+    "in_slot_order",
+    "named_parameters",
+]
 
 #: ``{"0_W": a}``, ``{"fc1": {"kernel": a}}``, ``[{"W": a}, …]`` or ``[[a, b], …]``.
 Arrays: TypeAlias = Mapping[Any, Any] | Sequence[Any]
@@ -127,15 +132,20 @@ def _named_by_layer(items: Any, style: KeyStyle, what: str) -> list[NamedParamet
     return named
 
 
-def in_slot_order(updater: NetworkUpdater, gradients: Any) -> list[Any]:
-    """Any accepted form of gradients as one object per slot; None for an absent frozen one."""
-    layout = updater.layout
+def in_slot_order(
+    layout: Sequence[Slot], frozen: Collection[str], style: KeyStyle, gradients: Any
+) -> list[Any]:
+    """Any accepted form of gradients as one object per slot; None for an absent one.
+
+    Args:
+        frozen: the layers whose gradients may be absent.
+    """
     if isinstance(gradients, np.ndarray):
-        return _split_flat(updater, gradients)
+        return _split_flat(layout, gradients)
     places = {slot.key: place for place, slot in enumerate(layout)}
     found: list[Any] = [None] * len(layout)
     given = set()
-    for named in _named_gradients(updater, gradients, places):
+    for named in _named_gradients(style, gradients, places):
         place = places.get(named.key)
         if place is None:
             raise ParameterKeyError(
@@ -145,16 +155,14 @@ def in_slot_order(updater: NetworkUpdater, gradients: Any) -> list[Any]:
             raise ParameterKeyError(f'gradients: the key "{named.key}" occurs twice')
         found[place] = named.array
         given.add(named.key)
-    missing = [
-        slot.key for slot in layout if slot.key not in given and not updater.is_frozen(slot.layer)
-    ]
+    missing = [slot.key for slot in layout if slot.key not in given and slot.layer not in frozen]
     if missing:
         raise ParameterKeyError(
             f"gradients: missing {_list(missing)}; expected one gradient per parameter (only a "
             "frozen layer's may be missing)"
         )
     for slot, array in zip(layout, found, strict=True):
-        if array is None and not updater.is_frozen(slot.layer):
+        if array is None and slot.layer not in frozen:
             raise TypeError(
                 f'gradient "{slot.key}": expected a NumPy array, got None; only a frozen layer\'s '
                 "gradient may be absent"
@@ -163,18 +171,17 @@ def in_slot_order(updater: NetworkUpdater, gradients: Any) -> list[Any]:
 
 
 def _named_gradients(
-    updater: NetworkUpdater, gradients: Any, places: Mapping[str, int]
+    style: KeyStyle, gradients: Any, places: Mapping[str, int]
 ) -> list[NamedParameter]:
     if isinstance(gradients, Mapping) and all(
         isinstance(key, str) and key in places for key in gradients
     ):
         return [NamedParameter(key, "", "", array) for key, array in gradients.items()]
-    return named_parameters(gradients, updater.key_style, "gradients")
+    return named_parameters(gradients, style, "gradients")
 
 
-def _split_flat(updater: NetworkUpdater, flat: NDArray[Any]) -> list[Any]:
+def _split_flat(layout: Sequence[Slot], flat: NDArray[Any]) -> list[Any]:
     """A flat gradient, partitioned as the flat view of the parameters is."""
-    layout = updater.layout
     size = sum(slot.size for slot in layout)
     if flat.shape != (size,):
         raise ValueError(

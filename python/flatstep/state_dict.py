@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _core
 from ._coerce import is_number
 from .errors import ParameterKeyError
+from .layout import Slot
 
-if TYPE_CHECKING:
-    from .multi_layer_updater import NetworkUpdater
-
-__all__ = ["make_state_dict", "take_state_dict"]
+__all__ = ["held", "make_state_dict", "state_arrays", "take_state_dict"]
 
 _VERSION = 1
 # The last value of a counter that leaves room for the step after it.
@@ -23,39 +23,64 @@ _MOST = 2**63 - 2
 _COUNTERS = ("iteration", "epoch", "skipped_steps")
 _MAPPINGS = ("state", "learning_rate", "momentum")
 
-Rates = list[tuple[float | None, float | None]]
+#: Learning rate and momentum of each slot, where they are state.
+Rates: TypeAlias = list[tuple[float | None, float | None]]
 
 
-def make_state_dict(updater: NetworkUpdater) -> dict[str, Any]:
+@contextmanager
+def held(updater: _core.Updater) -> Iterator[None]:
+    """No step of this updater begins meanwhile; RuntimeError where one is under way."""
+    updater._acquire()
+    try:
+        yield
+    finally:
+        updater._release()
+
+
+def state_arrays(updater: _core.Updater, place: int) -> dict[str, NDArray[Any]]:
+    """The state arrays of one slot by name: live views."""
+    names = enumerate(updater._state_names(place))
+    return {name: updater._state_array(place, array) for array, name in names}
+
+
+def make_state_dict(updater: _core.Updater, layout: Sequence[Slot]) -> dict[str, Any]:
     """See `NetworkUpdater.state_dict`."""
-    keys = [slot.key for slot in updater.layout]
-    rates = dict(zip(keys, updater._rates(), strict=True))
-    return {
-        "version": _VERSION,
-        "dtype": str(updater.dtype),
-        "iteration": updater.iteration,
-        "epoch": updater.epoch,
-        "skipped_steps": updater.skipped_steps,
-        "state": {
-            key: {name: array.copy(order="K") for name, array in arrays.items()}
-            for key in keys
-            if (arrays := updater.state(key))
-        },
-        "learning_rate": {key: rate for key, (rate, _) in rates.items() if rate is not None},
-        "momentum": {key: value for key, (_, value) in rates.items() if value is not None},
-    }
+    keys = [slot.key for slot in layout]
+    with held(updater):
+        rates = dict(zip(keys, updater._rates(), strict=True))
+        return {
+            "version": _VERSION,
+            "dtype": str(updater.state_view.dtype),
+            "iteration": updater.iteration,
+            "epoch": updater.epoch,
+            "skipped_steps": updater.skipped_steps,
+            "state": {
+                key: {name: array.copy(order="K") for name, array in arrays.items()}
+                for place, key in enumerate(keys)
+                if (arrays := state_arrays(updater, place))
+            },
+            "learning_rate": {key: rate for key, (rate, _) in rates.items() if rate is not None},
+            "momentum": {key: value for key, (_, value) in rates.items() if value is not None},
+        }
 
 
-def take_state_dict(updater: NetworkUpdater, given: Any, strict: bool) -> list[str]:
-    """See `NetworkUpdater.load_state_dict`: everything is checked before anything is written."""
+def take_state_dict(
+    updater: _core.Updater, layout: Sequence[Slot], initial_rates: Rates, given: Any, strict: bool
+) -> list[str]:
+    """See `NetworkUpdater.load_state_dict`: everything is checked before anything is written.
+
+    Args:
+        initial_rates: those of the new updater, which say what a policy moves.
+    """
     if not isinstance(given, Mapping):
         raise TypeError(f"state_dict: expected what state_dict() gave, got {type(given).__name__}")
     version = given.get("version")
     if version != _VERSION:
         raise ValueError(f"state_dict: expected version {_VERSION}, got {version!r}")
-    if given.get("dtype") != str(updater.dtype):
+    dtype = updater.state_view.dtype
+    if given.get("dtype") != str(dtype):
         raise ValueError(
-            f"state_dict: expected dtype {updater.dtype}, got {given.get('dtype')}; make the "
+            f"state_dict: expected dtype {dtype}, got {given.get('dtype')}; make the "
             "updater with parameters of that dtype"
         )
     for name in _MAPPINGS:
@@ -64,8 +89,8 @@ def take_state_dict(updater: NetworkUpdater, given: Any, strict: bool) -> list[s
                 f"state_dict: {name}: expected a mapping by key, got {type(given[name]).__name__}"
             )
     left_out: list[str] = []
-    pairs = _matching_state(updater, given.get("state", {}), left_out)
-    rates = _matching_rates(updater, given, left_out)
+    pairs = _matching_state(updater, layout, given.get("state", {}), left_out)
+    rates = _matching_rates(updater, layout, initial_rates, given, left_out)
     counters = {name: getattr(updater, name) for name in _COUNTERS}
     for name in _COUNTERS:
         if name in given:
@@ -79,7 +104,7 @@ def take_state_dict(updater: NetworkUpdater, given: Any, strict: bool) -> list[s
             f"state_dict: missing or unknown: {', '.join(left_out)}; expected the state of the "
             "same parameters and updaters (strict=False leaves these out)"
         )
-    with updater._held():
+    with held(updater):
         for target, source in pairs:
             target[...] = source
         updater._set_rates(rates)
@@ -88,11 +113,11 @@ def take_state_dict(updater: NetworkUpdater, given: Any, strict: bool) -> list[s
 
 
 def _matching_state(
-    updater: NetworkUpdater, given: Mapping[str, Any], left_out: list[str]
+    updater: _core.Updater, layout: Sequence[Slot], given: Mapping[str, Any], left_out: list[str]
 ) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     """Arrays to write, and what to write into them."""
     pairs = []
-    own = {slot.key: updater.state(slot.key) for slot in updater.layout}
+    own = {slot.key: state_arrays(updater, place) for place, slot in enumerate(layout)}
     for key, arrays in given.items():
         if not isinstance(arrays, Mapping):
             raise TypeError(
@@ -119,21 +144,29 @@ def _matching_state(
 
 
 def _matching_rates(
-    updater: NetworkUpdater, given: Mapping[str, Any], left_out: list[str]
+    updater: _core.Updater,
+    layout: Sequence[Slot],
+    initial_rates: Rates,
+    given: Mapping[str, Any],
+    left_out: list[str],
 ) -> Rates:
     """Rate and momentum of each slot, where they are state."""
     columns = []
-    for place, name in enumerate(("learning_rate", "momentum")):
+    now = (updater.iteration, updater.epoch)
+    for column_of, name, current in (
+        (0, "learning_rate", updater._learning_rate),
+        (1, "momentum", updater._momentum),
+    ):
         values = given.get(name, {})
-        known = {slot.key: getattr(updater, name)(slot.key) is not None for slot in updater.layout}
+        known = {slot.key: current(place, *now) is not None for place, slot in enumerate(layout)}
         left_out.extend(f"{key}/{name}" for key in values if not known.get(key))
         column = []
-        for slot, initial in zip(updater.layout, updater._initial_rates, strict=True):
-            value = initial[place]
+        for slot, initial in zip(layout, initial_rates, strict=True):
+            value = initial[column_of]
             if known[slot.key] and slot.key in values:
                 # A policy of 0.8 may leave any rate; one that is set by hand is never negative.
                 least = 0.0 if value is None and name == "learning_rate" else -math.inf
-                value = _rate(f'state_dict: {name}["{slot.key}"]', values[slot.key], least)
+                value = _rate(f'{name}["{slot.key}"]', values[slot.key], least)
             elif value is not None:
                 left_out.append(f"{slot.key}/{name}")
             column.append(value)
@@ -141,12 +174,12 @@ def _matching_rates(
     return list(zip(*columns, strict=True))
 
 
-def _rate(where: str, value: Any, least: float) -> float:
+def _rate(name: str, value: Any, least: float) -> float:
     expected = "a number >= 0" if least == 0 else "a number"
     if not is_number(value):
-        raise TypeError(f"{where}: expected {expected}, got {type(value).__name__}")
+        raise TypeError(f"state_dict: {name}: expected {expected}, got {type(value).__name__}")
     if not value >= least:
-        raise ValueError(f"{where}: expected {expected}, got {value!r}")
+        raise ValueError(f"state_dict: {name}: expected {expected}, got {value!r}")
     return float(value)
 
 

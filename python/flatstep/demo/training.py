@@ -13,7 +13,7 @@ import numpy as np
 
 import flatstep as fs
 from flatstep.configuration import Semantics
-from flatstep.history import History
+from flatstep.training import History
 
 from .digits import Batches, load_digits
 from .network import Network

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import schedules
+from flatstep import schedules
+from flatstep.learning_rate_policy import LearningRatePolicy
+
 from ._plotting import COLORS, finish, new_figure, note, plotting, scale
-from .learning_rate_policy import LearningRatePolicy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,7 +33,7 @@ def parse_schedule(text: str) -> schedules.Schedule | LearningRatePolicy:
         ValueError: the expression makes something else, or a schedule that cannot be.
 
     Example:
-        >>> from flatstep.schedule_plot import parse_schedule
+        >>> from flatstep.training.schedule_plot import parse_schedule
         >>> parse_schedule("fs.RampSchedule(FixedSchedule(0.1), 50)").value_at(24)
         0.05
     """

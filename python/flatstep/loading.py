@@ -1,4 +1,4 @@
-"""Checkpoints: an updater, with its parameters, to a file and back."""
+"""An updater, with its parameters, from a checkpoint."""
 
 from __future__ import annotations
 
@@ -6,60 +6,24 @@ import dataclasses
 import os
 import warnings
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from .checkpoint_file import (
-    ACCUMULATED,
-    Checkpoint,
-    CheckpointSlot,
-    read_checkpoint,
-    write_checkpoint,
-)
+from .checkpoint import ACCUMULATED, Checkpoint, SavedSlot, read_checkpoint
 from .configuration import LayerConfiguration, MultiLayerConfiguration
 from .errors import CheckpointError
+from .layout import Slot
 from .multi_layer_updater import (
+    UPDATER_CLASSES,
     ComputationGraphUpdater,
     LayerUpdater,
     MultiLayerUpdater,
     NetworkUpdater,
-    Slot,
 )
 from .parameters import Arrays
 
-__all__ = ["load_updater", "save_updater"]
-
-_AnyUpdater: TypeAlias = MultiLayerUpdater | ComputationGraphUpdater | LayerUpdater
-_CLASSES: dict[str, type[_AnyUpdater]] = {
-    cls.__name__: cls for cls in (MultiLayerUpdater, ComputationGraphUpdater, LayerUpdater)
-}
-
-
-def save_updater(updater: NetworkUpdater, path: str | os.PathLike[str]) -> None:
-    """Write a checkpoint: `MultiLayerUpdater.save`."""
-    kind = type(updater).__name__
-    if _CLASSES.get(kind) is not type(updater):
-        raise TypeError(
-            f"save: expected one of {', '.join(_CLASSES)}, got {kind}; a checkpoint cannot say "
-            "what a subclass does, a pickle can"
-        )
-    layout = [
-        CheckpointSlot(slot.key, slot.layer, slot.param, slot.shape, slot.order)
-        for slot in updater.layout
-    ]
-    write_checkpoint(
-        path,
-        Checkpoint(
-            updater=kind,
-            monitor=updater.monitor,
-            layout=tuple(layout),
-            configuration=updater.configuration,
-            state_dict=updater.state_dict(),
-            parameters=updater.parameters,
-            accumulated=updater.accumulated,
-        ),
-    )
+__all__ = ["load_updater"]
 
 
 def load_updater(
@@ -108,10 +72,11 @@ def load_updater(
     """
     checkpoint = read_checkpoint(path)
     name = f'"{os.fsdecode(path)}"'
-    cls = _CLASSES.get(checkpoint.updater)
+    cls = UPDATER_CLASSES.get(checkpoint.updater)
     if cls is None:
         raise CheckpointError(
-            f"{name}: updater: expected one of {', '.join(_CLASSES)}, got {checkpoint.updater!r}"
+            f"{name}: updater: expected one of {', '.join(UPDATER_CLASSES)}, got "
+            f"{checkpoint.updater!r}"
         )
     # One without state, to see what the parameters are before anything is made for them.
     probe = cls(MultiLayerConfiguration(), params)
@@ -145,7 +110,7 @@ def load_updater(
     return updater
 
 
-def _check_layout(saved: Iterable[CheckpointSlot], given: Iterable[Slot]) -> None:
+def _check_layout(saved: Iterable[SavedSlot], given: Iterable[Slot]) -> None:
     """The same parameters in the same order, each in the same memory order."""
     expected = {slot.key: slot for slot in saved}
     got = {slot.key: slot for slot in given}
@@ -170,7 +135,7 @@ def _check_layout(saved: Iterable[CheckpointSlot], given: Iterable[Slot]) -> Non
             )
 
 
-def _check_slots(saved: Iterable[CheckpointSlot], given: Iterable[Slot]) -> None:
+def _check_slots(saved: Iterable[SavedSlot], given: Iterable[Slot]) -> None:
     """Whatever has a name in common is of one shape and layer."""
     known = {slot.key: slot for slot in saved}
     for slot in given:

@@ -29,13 +29,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core
-from .atomic_file import atomic_file
-from .configuration import MultiLayerConfiguration
-from .errors import CheckpointError
-from .serialization import check_version, json_text, parse_json
+from flatstep import _core
+from flatstep.atomic_file import atomic_file
+from flatstep.configuration import MultiLayerConfiguration
+from flatstep.errors import CheckpointError
+from flatstep.serialization import check_version, json_text, parse_json
 
-__all__ = ["ACCUMULATED", "Checkpoint", "CheckpointSlot", "read_checkpoint", "write_checkpoint"]
+__all__ = ["ACCUMULATED", "Checkpoint", "SavedSlot", "read_checkpoint", "write_checkpoint"]
 
 ACCUMULATED = "accumulated_gradient"
 
@@ -45,7 +45,7 @@ _DTYPES = {"F32": "float32", "F64": "float64"}
 
 
 @dataclass(frozen=True)
-class CheckpointSlot:
+class SavedSlot:
     """One parameter's place in the layout."""
 
     key: str
@@ -61,7 +61,7 @@ class Checkpoint:
 
     updater: str
     monitor: bool
-    layout: tuple[CheckpointSlot, ...]
+    layout: tuple[SavedSlot, ...]
     configuration: MultiLayerConfiguration
     state_dict: Mapping[str, Any]
     parameters: Mapping[str, NDArray[Any]]
@@ -202,7 +202,7 @@ def _checked_tensors(file: Any, crc32s: Mapping[str, int]) -> dict[str, NDArray[
 
 def _checkpoint(document: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Checkpoint:
     layout = tuple(
-        CheckpointSlot(**{**slot, "shape": tuple(slot["shape"])}) for slot in document["layout"]
+        SavedSlot(**{**slot, "shape": tuple(slot["shape"])}) for slot in document["layout"]
     )
     shapes = {slot.key: slot.shape for slot in layout}
     if len(shapes) < len(layout):

@@ -1,0 +1,18 @@
+"""Training with an updater: the solver, its listeners, the history of a run, and pictures."""
+
+from .history import History, HistoryListener, LayerHistory
+from .history_plot import plot_history
+from .listeners import CSVWriter, JSONLWriter, ProgressListener
+from .solver import Listener, StochasticGradientDescent
+
+__all__ = [
+    "CSVWriter",
+    "History",
+    "HistoryListener",
+    "JSONLWriter",
+    "LayerHistory",
+    "Listener",
+    "ProgressListener",
+    "StochasticGradientDescent",
+    "plot_history",
+]

@@ -1,0 +1,304 @@
+"""Ready-made listeners, which a solver calls before and after every step.
+
+:class:`CSVWriter` and :class:`JSONLWriter` write what every step did to a file, and
+:class:`ProgressListener` shows it on a progress bar; ``flatstep.HistoryListener`` keeps it for
+``flatstep.plot_history``. They read ``updater.last_step``, after the step. Update ratios are there
+where the updater was made with ``monitor=True``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import time
+from collections import deque
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple, TextIO
+
+from flatstep._coerce import at_least_one
+from flatstep.configuration import MultiLayerConfiguration
+from flatstep.last_step import LayerStep, ParamStep
+
+from .solver import Listener, StochasticGradientDescent
+
+__all__ = [
+    "NETWORK",
+    "CSVWriter",
+    "GroupStep",
+    "JSONLWriter",
+    "ProgressListener",
+    "group_steps",
+    "strategy_of",
+    "threshold_of",
+]
+
+
+#: The name under which the whole network is reported where ClipL2Global gives it a norm.
+NETWORK = "network"
+
+
+class GroupStep(NamedTuple):
+    """What a step did to one layer, as ``updater.last_step`` says it; None for what has no value.
+
+    All of it is None for a skipped step, and ``clipped`` where the strategy does not say.
+    """
+
+    gradient_norm: float | None
+    factor: float | None
+    clipped: bool | None
+    learning_rate: float | None
+    update_ratio: float | None
+
+
+def strategy_of(configuration: MultiLayerConfiguration, layer: str) -> str:
+    """Return the name of the strategy that holds for a layer."""
+    own = configuration.layers.get(layer)
+    strategy = None if own is None else own.gradient_normalization
+    return str(configuration.gradient_normalization if strategy is None else strategy)
+
+
+def threshold_of(configuration: MultiLayerConfiguration, layer: str) -> float:
+    """Return the threshold that holds for a layer, NaN where its strategy has none for it."""
+    strategy = strategy_of(configuration, layer)
+    if not strategy.startswith("Clip") or (strategy == "ClipL2Global") != (layer == NETWORK):
+        return math.nan
+    own = configuration.layers.get(layer)
+    threshold = None if own is None else own.gradient_normalization_threshold
+    return configuration.gradient_normalization_threshold if threshold is None else threshold
+
+
+def group_steps(solver: StochasticGradientDescent) -> dict[str, GroupStep]:
+    """Return what the solver's last step did to each layer, by its name.
+
+    Where the strategy gives every parameter a norm of its own, the slots ("0_W") stand for the
+    layer. Under ClipL2Global the network comes last.
+    """
+    last_step, configuration = solver.last_step, solver.updater.configuration
+    reports: dict[str, LayerStep | ParamStep] = {}
+    for name, layer in last_step.layers.items():
+        if strategy_of(configuration, name).endswith("PerParamType"):
+            reports.update((f"{name}_{param}", step) for param, step in layer.params.items())
+        else:
+            reports[name] = layer
+    groups = {
+        name: GroupStep(
+            report.gradient_norm,
+            report.factor,
+            None if report.factor is None else report.clipped,
+            report.learning_rate,
+            report.update_ratio,
+        )
+        for name, report in reports.items()
+    }
+    if str(configuration.gradient_normalization) == "ClipL2Global":
+        groups[NETWORK] = _network_step(solver)
+    if last_step.skipped:
+        return dict.fromkeys(groups, GroupStep(None, None, None, None, None))
+    return groups
+
+
+def _network_step(solver: StochasticGradientDescent) -> GroupStep:
+    """Return what the step did to the layers that share the network's norm."""
+    configuration, layers = solver.updater.configuration, solver.last_step.layers
+    for name, layer in layers.items():
+        if strategy_of(configuration, name) == "ClipL2Global" and layer.factor is not None:
+            norm = solver.last_step.gradient_norm
+            return GroupStep(norm, layer.factor, layer.clipped, None, None)
+    return GroupStep(None, None, None, None, None)
+
+
+class _FileWriter(Listener):
+    """A listener that writes every n-th step to a text file, its own or one it is given."""
+
+    def __init__(self, file: str | os.PathLike[str] | TextIO, *, every: int = 1) -> None:
+        self._every = at_least_one(type(self).__name__, "every", every)
+        self._owns_file = isinstance(file, str | os.PathLike)
+        if isinstance(file, str | os.PathLike):
+            self._file: TextIO = Path(file).open(  # noqa: SIM115 (closed in close)
+                "w", encoding="utf-8", newline=""
+            )
+        else:
+            self._file = file
+
+    def iteration_done(self, solver: StochasticGradientDescent, iteration: int) -> None:
+        if iteration % self._every == 0:
+            self._write(solver, iteration)
+
+    def _write(self, solver: StochasticGradientDescent, iteration: int) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        if self._owns_file:
+            self._file.close()
+        elif not self._file.closed:
+            self._file.flush()
+
+
+class CSVWriter(_FileWriter):
+    """Writes a CSV file with a row for each step and layer.
+
+    The columns are iteration, epoch, score, skipped (1 for a step that was refused for a non-finite
+    gradient), layer, gradient_norm, factor, clipped (0 or 1), learning_rate, update_ratio. What a
+    strategy has no value for is empty. The layer is a slot, such as ``0_W``, where every parameter
+    has a norm of its own; under ClipL2Global there is a row for the ``network``, too.
+
+    Args:
+        file: a path (an existing file is replaced) or an open text file, which stays open.
+        every: write the steps whose iteration is a multiple of it.
+
+    Example:
+        >>> import io, numpy as np, flatstep as fs
+        >>> w, file = np.array([3.0, -2.0]), io.StringIO()
+        >>> config = fs.MultiLayerConfiguration(updater=fs.Sgd(0.25))
+        >>> updater = fs.MultiLayerUpdater(config, {"0_W": w})
+        >>> with fs.CSVWriter(file) as writer:
+        ...     solver = fs.StochasticGradientDescent(
+        ...         updater, lambda: (float(w @ w), {"0_W": 2 * w}), [writer])
+        ...     score = solver.optimize()
+        >>> print(file.getvalue())
+        iteration,epoch,score,skipped,layer,gradient_norm,factor,clipped,learning_rate,update_ratio
+        0,0,13.0,0,0,,,,0.25,
+        <BLANKLINE>
+    """
+
+    def __init__(self, file: str | os.PathLike[str] | TextIO, *, every: int = 1) -> None:
+        super().__init__(file, every=every)
+        self._rows = csv.writer(self._file, lineterminator="\n")
+        self._rows.writerow(("iteration", "epoch", "score", "skipped", "layer", *GroupStep._fields))
+
+    def _write(self, solver: StochasticGradientDescent, iteration: int) -> None:
+        last_step = solver.last_step
+        start = (iteration, last_step.epoch, solver.score, int(last_step.skipped))
+        for name, (norm, factor, clipped, rate, ratio) in group_steps(solver).items():
+            clips = None if clipped is None else int(clipped)
+            self._rows.writerow((*start, name, norm, factor, clips, rate, ratio))
+
+
+class JSONLWriter(_FileWriter):
+    """Writes a JSON object for each step, one a line, with an object for each layer in it.
+
+    The keys are iteration, epoch, score, skipped, nonfinite (the slots with a non-finite gradient)
+    and layers: by name gradient_norm, factor, clipped, learning_rate and update_ratio, null where
+    there is no value. A number that JSON cannot hold (NaN, an infinity) is null as well.
+
+    Args:
+        file: a path (an existing file is replaced) or an open text file, which stays open.
+        every: write the steps whose iteration is a multiple of it.
+
+    Example:
+        >>> import io, json, numpy as np, flatstep as fs
+        >>> w, file = np.array([3.0, -2.0]), io.StringIO()
+        >>> config = fs.MultiLayerConfiguration(updater=fs.Sgd(0.25))
+        >>> updater = fs.MultiLayerUpdater(config, {"0_W": w})
+        >>> with fs.JSONLWriter(file) as writer:
+        ...     solver = fs.StochasticGradientDescent(
+        ...         updater, lambda: (float(w @ w), {"0_W": 2 * w}), [writer])
+        ...     score = solver.optimize()
+        >>> json.loads(file.getvalue())["layers"]["0"]["learning_rate"]
+        0.25
+    """
+
+    def _write(self, solver: StochasticGradientDescent, iteration: int) -> None:
+        last_step = solver.last_step
+        layers = {
+            name: {field: _finite(value) for field, value in group._asdict().items()}
+            for name, group in group_steps(solver).items()
+        }
+        step = {
+            "iteration": iteration,
+            "epoch": last_step.epoch,
+            "score": _finite(solver.score),
+            "skipped": bool(last_step.skipped),
+            "nonfinite": list(last_step.nonfinite),
+            "layers": layers,
+        }
+        self._file.write(json.dumps(step, allow_nan=False) + "\n")
+
+
+class ProgressListener(Listener):
+    """Shows a tqdm progress bar with the score, gradient norm, clipped share and learning rate.
+
+    Score, norm (of the whole network: the root of the sum of squares of the groups' norms) and
+    clipped share (of all groups) are means over the last ``window`` steps; the rate is the last
+    step's, a range where the layers' rates differ.
+
+    Args:
+        total: the number of steps to come, if known.
+        window: how many steps the means are over.
+        **tqdm_options: passed on to ``tqdm``: desc, unit, leave, file, disable and so on.
+
+    Raises:
+        ImportError: tqdm is not installed.
+
+    Example:
+        >>> import flatstep as fs
+        >>> with fs.ProgressListener(1000, desc="training") as progress:  # doctest: +SKIP
+        ...     solver.listeners += (progress,)
+        ...     for _ in range(1000):
+        ...         solver.optimize()
+    """
+
+    def __init__(self, total: int | None = None, *, window: int = 50, **tqdm_options: Any) -> None:
+        try:
+            from tqdm.auto import tqdm
+        except ImportError as error:
+            raise ImportError(
+                "ProgressListener shows a tqdm progress bar, and tqdm is not installed: "
+                "pip install tqdm (or 'flatstep[demo]')"
+            ) from error
+        options: dict[str, Any] = {"unit": " steps", "dynamic_ncols": True}
+        if total is not None:
+            # The numbers come before the times: those are what a narrow terminal may cut off.
+            options["bar_format"] = (
+                "{l_bar}{bar}| {n_fmt}/{total_fmt}{postfix} [{elapsed}<{remaining}]"
+            )
+        self._bar = tqdm(total=total, **{**options, **tqdm_options})
+        self._scores: deque[float] = deque(maxlen=window)
+        self._reports: deque[tuple[float, float]] = deque(maxlen=window)
+        self._pending = 0
+        self._shown = -math.inf
+        self._solver: StochasticGradientDescent | None = None
+
+    def iteration_done(self, solver: StochasticGradientDescent, iteration: int) -> None:
+        self._pending += 1
+        self._solver = solver
+        groups = group_steps(solver)
+        groups.pop(NETWORK, None)
+        norms = [step.gradient_norm for step in groups.values() if step.gradient_norm is not None]
+        clipped = [step.clipped for step in groups.values() if step.clipped is not None]
+        if norms and clipped:
+            self._reports.append((math.hypot(*norms), sum(clipped) / len(clipped)))
+        self._scores.append(solver.score)
+        now = time.monotonic()
+        if now - self._shown >= 0.1:
+            self._shown = now
+            self._show(solver)
+
+    def close(self) -> None:
+        if self._pending and self._solver is not None:
+            self._show(self._solver)
+        self._bar.close()
+
+    def _show(self, solver: StochasticGradientDescent) -> None:
+        shown = [f"score {fmean(self._scores):.3g}"]
+        if self._reports:
+            norm, clipped = map(fmean, zip(*self._reports, strict=True))
+            shown += [f"norm {norm:.2g}", f"clipped {clipped:.0%}"]
+        layers = solver.last_step.layers.values()
+        rates = [layer.learning_rate for layer in layers if layer.learning_rate is not None]
+        if rates:
+            low, high = min(rates), max(rates)
+            shown.append(f"rate {low:.2g}" if low == high else f"rate {low:.2g} to {high:.2g}")
+        if solver.updater.skipped_steps:
+            shown.append(f"skipped {solver.updater.skipped_steps:,}")
+        self._bar.set_postfix_str(", ".join(shown), refresh=False)
+        self._bar.update(self._pending)
+        self._pending = 0
+
+
+def _finite(value: Any) -> Any:
+    """Return None for a number that JSON cannot hold, and anything else as it is."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
