@@ -122,11 +122,7 @@ def kill_at_random(folder: Path, kills: int) -> dict[str, int]:
 def kill_at_every_line(folder: Path) -> dict[str, int]:
     findings = Findings(folder, 16)
     updater = make_updater(16)
-    files = {
-        "checkpoint/file.py",
-        "flatstep/atomic_file.py",
-        "flatstep/multi_layer_updater.py",
-    }
+    files = {"checkpoint/file.py", "checkpoint/container.py", "flatstep/atomic_file.py"}
     killed = True
     while killed:
         lines = findings.counts["kills"]

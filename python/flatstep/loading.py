@@ -10,18 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from . import _core
 from .checkpoint import ACCUMULATED, Checkpoint, SavedSlot, read_checkpoint
 from .configuration import LayerConfiguration, MultiLayerConfiguration
 from .errors import CheckpointError
-from .layout import Slot
 from .multi_layer_updater import (
     UPDATER_CLASSES,
     ComputationGraphUpdater,
     LayerUpdater,
     MultiLayerUpdater,
+    NamedParameters,
     NetworkUpdater,
 )
-from .parameters import Arrays
+from .parameters import Arrays, NamedParameter, named_parameters
 
 __all__ = ["load_updater"]
 
@@ -78,19 +79,21 @@ def load_updater(
             f"{name}: updater: expected one of {', '.join(UPDATER_CLASSES)}, got "
             f"{checkpoint.updater!r}"
         )
-    # One without state, to see what the parameters are before anything is made for them.
-    probe = cls(MultiLayerConfiguration(), params)
-    if str(probe.dtype) != checkpoint.state_dict["dtype"]:
+    named = NamedParameters(named_parameters(params, cls.key_style))
+    _core.check_parameters([p.key for p in named], [p.array for p in named])
+    given = [_slot(parameter) for parameter in named]
+    dtype = checkpoint.state_dict["dtype"]
+    if named and str(named[0].array.dtype) != dtype:
         raise CheckpointError(
-            f"{name}: params: expected dtype {checkpoint.state_dict['dtype']}, as in the file, got "
-            f"{probe.dtype}; convert them with .astype(np.{checkpoint.state_dict['dtype']})"
+            f"{name}: params: expected dtype {dtype}, as in the file, got {named[0].array.dtype}; "
+            f"convert them with .astype(np.{dtype})"
         )
     try:
         if strict:
-            _check_layout(checkpoint.layout, probe.layout)
-        _check_slots(checkpoint.layout, probe.layout)
-        configuration, left_out = _without_absent(checkpoint.configuration, probe.layout)
-        updater = cls(configuration, probe._named, monitor=checkpoint.monitor)
+            _check_layout(checkpoint.layout, given)
+        _check_slots(checkpoint.layout, given)
+        configuration, left_out = _without_absent(checkpoint.configuration, given)
+        updater = cls(configuration, named, monitor=checkpoint.monitor)
         left_out += _restore_all_but_parameters(updater, checkpoint)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{name}: {error}") from error
@@ -110,7 +113,12 @@ def load_updater(
     return updater
 
 
-def _check_layout(saved: Iterable[SavedSlot], given: Iterable[Slot]) -> None:
+def _slot(parameter: NamedParameter) -> SavedSlot:
+    order = "C" if parameter.array.flags.c_contiguous else "F"
+    return SavedSlot(parameter.key, parameter.layer, parameter.param, parameter.array.shape, order)
+
+
+def _check_layout(saved: Iterable[SavedSlot], given: Iterable[SavedSlot]) -> None:
     """The same parameters in the same order, each in the same memory order."""
     expected = {slot.key: slot for slot in saved}
     got = {slot.key: slot for slot in given}
@@ -135,7 +143,7 @@ def _check_layout(saved: Iterable[SavedSlot], given: Iterable[Slot]) -> None:
             )
 
 
-def _check_slots(saved: Iterable[SavedSlot], given: Iterable[Slot]) -> None:
+def _check_slots(saved: Iterable[SavedSlot], given: Iterable[SavedSlot]) -> None:
     """Whatever has a name in common is of one shape and layer."""
     known = {slot.key: slot for slot in saved}
     for slot in given:
@@ -153,7 +161,7 @@ def _check_slots(saved: Iterable[SavedSlot], given: Iterable[Slot]) -> None:
 
 
 def _without_absent(
-    configuration: MultiLayerConfiguration, layout: Iterable[Slot]
+    configuration: MultiLayerConfiguration, layout: Iterable[SavedSlot]
 ) -> tuple[MultiLayerConfiguration, list[str]]:
     """The configuration without what is for layers and parameters that there are none of."""
     present = {(slot.layer, slot.param) for slot in layout}

@@ -18,7 +18,7 @@ from .errors import ParameterKeyError
 from .last_step import LastStep, last_step
 from .layout import Slot, UpdaterBlock
 from .parameters import Arrays, KeyStyle, NamedParameter, in_slot_order, named_parameters
-from .state_dict import held, make_state_dict, state_arrays, take_state_dict
+from .state_dict import held, live_state_dict, make_state_dict, state_arrays, take_state_dict
 
 __all__ = [
     "UPDATER_CLASSES",
@@ -266,8 +266,8 @@ class NetworkUpdater(_core.Updater):
 
         The file is in the safetensors format (`flatstep.checkpoint.file` says what is in it) and
         takes the place of an old one at once: a kill at any point leaves the old or the new file
-        whole, and perhaps a ``.<name>.<random>.tmp`` beside it. Not during a step in another
-        thread.
+        whole, and perhaps a ``.<name>.<random>.tmp`` beside it. It is written from the arrays
+        themselves, without a copy: a step of this updater in another thread is refused meanwhile.
 
         Args:
             path: the file; usually named ``*.safetensors``.
@@ -284,21 +284,22 @@ class NetworkUpdater(_core.Updater):
                 f"save: expected one of {', '.join(UPDATER_CLASSES)}, got {kind}; a checkpoint "
                 "cannot say what a subclass does, a pickle can"
             )
-        write_checkpoint(
-            path,
-            Checkpoint(
-                updater=kind,
-                monitor=self._monitor,
-                layout=tuple(
-                    SavedSlot(slot.key, slot.layer, slot.param, slot.shape, slot.order)
-                    for slot in self._slots
+        with held(self):
+            write_checkpoint(
+                path,
+                Checkpoint(
+                    updater=kind,
+                    monitor=self._monitor,
+                    layout=tuple(
+                        SavedSlot(slot.key, slot.layer, slot.param, slot.shape, slot.order)
+                        for slot in self._slots
+                    ),
+                    configuration=self._configuration,
+                    state_dict=live_state_dict(self, self._slots),
+                    parameters=self.parameters,
+                    accumulated=self.accumulated,
                 ),
-                configuration=self._configuration,
-                state_dict=self.state_dict(),
-                parameters=self.parameters,
-                accumulated=self.accumulated,
-            ),
-        )
+            )
 
     # -------------------------------------------------------------------------------- gradients
 

@@ -15,7 +15,7 @@ from ._coerce import is_number
 from .errors import ParameterKeyError
 from .layout import Slot
 
-__all__ = ["held", "make_state_dict", "state_arrays", "take_state_dict"]
+__all__ = ["held", "live_state_dict", "make_state_dict", "state_arrays", "take_state_dict"]
 
 _VERSION = 1
 # The last value of a counter that leaves room for the step after it.
@@ -43,25 +43,35 @@ def state_arrays(updater: _core.Updater, place: int) -> dict[str, NDArray[Any]]:
     return {name: updater._state_array(place, array) for array, name in names}
 
 
+def live_state_dict(updater: _core.Updater, layout: Sequence[Slot]) -> dict[str, Any]:
+    """`NetworkUpdater.state_dict` with the arrays themselves; the updater must be held."""
+    keys = [slot.key for slot in layout]
+    rates = dict(zip(keys, updater._rates(), strict=True))
+    return {
+        "version": _VERSION,
+        "dtype": str(updater.state_view.dtype),
+        "iteration": updater.iteration,
+        "epoch": updater.epoch,
+        "skipped_steps": updater.skipped_steps,
+        "state": {
+            key: arrays
+            for place, key in enumerate(keys)
+            if (arrays := state_arrays(updater, place))
+        },
+        "learning_rate": {key: rate for key, (rate, _) in rates.items() if rate is not None},
+        "momentum": {key: value for key, (_, value) in rates.items() if value is not None},
+    }
+
+
 def make_state_dict(updater: _core.Updater, layout: Sequence[Slot]) -> dict[str, Any]:
     """See `NetworkUpdater.state_dict`."""
-    keys = [slot.key for slot in layout]
     with held(updater):
-        rates = dict(zip(keys, updater._rates(), strict=True))
-        return {
-            "version": _VERSION,
-            "dtype": str(updater.state_view.dtype),
-            "iteration": updater.iteration,
-            "epoch": updater.epoch,
-            "skipped_steps": updater.skipped_steps,
-            "state": {
-                key: {name: array.copy(order="K") for name, array in arrays.items()}
-                for place, key in enumerate(keys)
-                if (arrays := state_arrays(updater, place))
-            },
-            "learning_rate": {key: rate for key, (rate, _) in rates.items() if rate is not None},
-            "momentum": {key: value for key, (_, value) in rates.items() if value is not None},
+        made = live_state_dict(updater, layout)
+        made["state"] = {
+            key: {name: array.copy(order="K") for name, array in arrays.items()}
+            for key, arrays in made["state"].items()
         }
+    return made
 
 
 def take_state_dict(

@@ -26,7 +26,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from flatstep import _core
@@ -34,6 +33,8 @@ from flatstep.atomic_file import atomic_file
 from flatstep.configuration import MultiLayerConfiguration
 from flatstep.errors import CheckpointError
 from flatstep.serialization import check_version, json_text, parse_json
+
+from .container import little_endian_blocks, write_container
 
 __all__ = ["ACCUMULATED", "Checkpoint", "SavedSlot", "read_checkpoint", "write_checkpoint"]
 
@@ -84,7 +85,7 @@ def _safetensors() -> Any:
 
 def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
     """Write the file in the place of an old one; whoever looks finds one of the two, whole."""
-    safetensors = _safetensors()
+    _safetensors()  # A file that could not be read back here is not written.
     tensors: dict[str, NDArray[Any]] = {}
     for name, array in _named_arrays(checkpoint):
         if name in tensors:
@@ -92,13 +93,12 @@ def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> No
                 f'checkpoint: expected names of arrays that differ, got "{name}" twice; rename the '
                 "parameter, or the state of a CustomUpdater, that has a / in it"
             )
-        tensors[name] = np.asarray(array, order="C")
+        tensors[name] = array
     document = _document(checkpoint)
-    document["tensors"] = {name: zlib.crc32(array.data) for name, array in tensors.items()}
+    document["tensors"] = {name: _crc32(array) for name, array in tensors.items()}
     document["crc32"] = _crc32_of_rest(document)
-    data = safetensors.numpy.save(tensors, metadata={_METADATA_KEY: json_text(document)})
     with atomic_file(os.fsdecode(path)) as file:
-        file.write(data)
+        write_container(file, tensors, {_METADATA_KEY: json_text(document)})
 
 
 def _named_arrays(checkpoint: Checkpoint) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -129,6 +129,13 @@ def _document(checkpoint: Checkpoint) -> dict[str, Any]:
         "state_dict": state_dict,
         "accumulated": checkpoint.accumulated is not None,
     }
+
+
+def _crc32(array: NDArray[Any]) -> int:
+    crc32 = 0
+    for block in little_endian_blocks(array):
+        crc32 = zlib.crc32(block.data, crc32)
+    return crc32
 
 
 def _crc32_of_rest(document: Mapping[str, Any]) -> int:
@@ -193,7 +200,7 @@ def _checked_tensors(file: Any, crc32s: Mapping[str, int]) -> dict[str, NDArray[
         if dtype not in _DTYPES:
             raise ValueError(f'tensor "{name}": expected dtype F32 or F64, got {dtype}')
         tensors[name] = file.get_tensor(name)
-        if zlib.crc32(tensors[name].data) != crc32:
+        if _crc32(tensors[name]) != crc32:
             raise ValueError(
                 f'tensor "{name}" is damaged: its CRC-32 is not the one it was written with'
             )

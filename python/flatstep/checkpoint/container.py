@@ -1,0 +1,63 @@
+"""The safetensors format, written from arrays as they lie in memory.
+
+Eight bytes with the header's length, the header in JSON, padded with spaces to a multiple of eight
+bytes, and the tensors' bytes, wide dtypes first, then by name: byte for byte what
+``safetensors.numpy.save`` gives, which makes a copy of every array and one of the file.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["little_endian_blocks", "write_container"]
+
+_DTYPES = {"float32": "F32", "float64": "F64"}
+# How much of an array in another memory order is copied at a time.
+_BLOCK_BYTES = 1 << 20
+
+
+def write_container(
+    file: BinaryIO, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
+) -> None:
+    """Write the arrays, of dtype float32 or float64 and any memory order, in C order."""
+    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name in names:
+        array = tensors[name]
+        start, end = end, end + array.nbytes
+        header[name] = {
+            "dtype": _DTYPES[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(struct.pack("<Q", len(text)))
+    file.write(text)
+    for name in names:
+        for block in little_endian_blocks(tensors[name]):
+            file.write(block.data)
+
+
+def little_endian_blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """The elements in C order, in contiguous parts: the array itself where it is so in memory."""
+    if array.flags.c_contiguous:
+        yield array.astype(array.dtype.newbyteorder("<"), copy=False)
+    elif array.nbytes <= _BLOCK_BYTES:
+        yield from little_endian_blocks(np.ascontiguousarray(array))
+    else:
+        row = array.nbytes // len(array)
+        if row > _BLOCK_BYTES:
+            for part in array:
+                yield from little_endian_blocks(part)
+        else:
+            rows = _BLOCK_BYTES // row
+            for start in range(0, len(array), rows):
+                yield from little_endian_blocks(np.ascontiguousarray(array[start : start + rows]))
