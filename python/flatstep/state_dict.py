@@ -1,4 +1,7 @@
-"""State dicts: what a step may change but the parameters, by name, as plain Python and NumPy."""
+"""State dicts: what a step may change but the parameters, by name, as plain Python and NumPy.
+
+Checkpoints hold them, too; what is legal in one is decided here alone.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from ._coerce import is_number
+from ._coerce import is_number, number
 from .errors import ParameterKeyError
 from .layout import Slot
 
@@ -190,7 +193,7 @@ def _rate(name: str, value: Any, least: float) -> float:
         raise TypeError(f"state_dict: {name}: expected {expected}, got {type(value).__name__}")
     if not value >= least:
         raise ValueError(f"state_dict: {name}: expected {expected}, got {value!r}")
-    return float(value)
+    return number("state_dict", name, value, expected)
 
 
 def _counter(name: str, value: Any) -> int:

@@ -20,7 +20,6 @@ from __future__ import annotations
 import math
 import os
 import stat
-import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -43,6 +42,7 @@ ACCUMULATED = "accumulated_gradient"
 _VERSION = 1
 _METADATA_KEY = "flatstep"
 _DTYPES = {"F32": "float32", "F64": "float64"}
+_INFINITIES = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
 @dataclass(frozen=True)
@@ -114,10 +114,9 @@ def _document(checkpoint: Checkpoint) -> dict[str, Any]:
     state_dict = dict(checkpoint.state_dict)
     state_dict["state"] = {key: list(arrays) for key, arrays in state_dict["state"].items()}
     for name in ("learning_rate", "momentum"):
-        # A growing policy ends at infinity, for which JSON has no number.
+        # A growing policy ends at an infinity, for which JSON has no number.
         state_dict[name] = {
-            key: value if math.isfinite(value) else "Infinity"
-            for key, value in state_dict[name].items()
+            key: _INFINITIES.get(value, value) for key, value in state_dict[name].items()
         }
     return {
         "version": _VERSION,
@@ -232,8 +231,12 @@ def _checkpoint(document: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
         key: {name: tensor(key, f"{key}/{name}") for name in names}
         for key, names in state_dict["state"].items()
     }
+    infinities = {name: value for value, name in _INFINITIES.items()}
     for name in ("learning_rate", "momentum"):
-        state_dict[name] = {key: float(value) for key, value in state_dict[name].items()}
+        state_dict[name] = {
+            key: infinities.get(value, value) if isinstance(value, str) else value
+            for key, value in state_dict[name].items()
+        }
     accumulated = None
     if document["accumulated"]:
         accumulated = {key: tensor(key, f"{key}/{ACCUMULATED}") for key in shapes}
@@ -251,7 +254,6 @@ def _checkpoint(document: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
 # ---------------------------------------------------------------- what the object must consist of
 
 _Test = Callable[[Any], bool]
-_LARGEST = sys.float_info.max
 
 
 def _is(kind: type[Any]) -> _Test:
@@ -262,8 +264,8 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < 2**63
 
 
-def _is_rate(value: Any) -> bool:
-    return value == "Infinity" or (type(value) in (int, float) and 0 <= value <= _LARGEST)
+def _anything(value: Any) -> bool:
+    return True
 
 
 def _list_of(test: _Test) -> _Test:
@@ -293,15 +295,16 @@ _SLOT: dict[str, _Test] = {
     "shape": _list_of(_is_count),
     "order": lambda value: value in ("C", "F"),
 }
+# What it takes to find the arrays; whether the values are legal is for flatstep.state_dict to say.
 _STATE_DICT: dict[str, _Test] = {
-    "version": _is_count,
+    "version": _anything,
     "dtype": lambda value: value in _DTYPES.values(),
-    "iteration": _is_count,
-    "epoch": _is_count,
-    "skipped_steps": _is_count,
+    "iteration": _anything,
+    "epoch": _anything,
+    "skipped_steps": _anything,
     "state": _object_of(_list_of(_is(str))),
-    "learning_rate": _object_of(_is_rate),
-    "momentum": _object_of(_is_rate),
+    "learning_rate": _is(dict),
+    "momentum": _is(dict),
 }
 
 
