@@ -73,6 +73,13 @@ def test_the_bytes_are_those_of_safetensors(metadata: dict[str, str]) -> None:
     assert file.getvalue() == safetensors.numpy.save(in_c_order, metadata=metadata)
 
 
+def test_a_name_that_the_format_has_for_itself(tmp_path: Path) -> None:
+    updater = fs.LayerUpdater(fs.MultiLayerConfiguration(), {"__metadata__": np.ones(3)})
+    with pytest.raises(ValueError, match="rename the parameter"):
+        updater.save(tmp_path / "run.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "shape", [(700, 800), (3, 1000, 300), (2, 2, 250_000), (600_000, 2), (1, 400_000, 2)]
 )

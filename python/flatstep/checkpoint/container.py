@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 __all__ = ["little_endian_blocks", "write_container"]
 
+_METADATA = "__metadata__"
 _DTYPES = {"float32": "F32", "float64": "F64"}
 # How much of an array in another memory order is copied at a time.
 _BLOCK_BYTES = 1 << 20
@@ -26,8 +27,13 @@ def write_container(
     file: BinaryIO, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
 ) -> None:
     """Write the arrays, of dtype float32 or float64 and any memory order, in C order."""
+    if _METADATA in tensors:
+        raise ValueError(
+            f'checkpoint: expected other names of parameters than "{_METADATA}", which the format '
+            "of the file has for itself; rename the parameter"
+        )
     names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    header: dict[str, Any] = {_METADATA: dict(metadata)}
     end = 0
     for name in names:
         array = tensors[name]
