@@ -111,6 +111,12 @@ def of_training() -> list[Any]:
     return [listener.history, listener, updater.last_step, updater.layout, updater.updater_blocks]
 
 
+def solvers() -> list[Any]:
+    """Whose function is one that a pickle can name, if no useful one."""
+    updater = fs.LayerUpdater(fs.MultiLayerConfiguration(), {"W": np.ones(3)})
+    return [fs.StochasticGradientDescent(updater, dict, [fs.Listener(), fs.HistoryListener()])]
+
+
 def errors() -> list[Any]:
     return [
         fs.ParameterKeyError("no such key"),
@@ -127,6 +133,7 @@ OBJECTS = {
     "configurations": configurations,
     "network_updaters": network_updaters,
     "training": of_training,
+    "solvers": solvers,
     "strategies": lambda: list(fs.GradientNormalization),
     "errors": errors,
 }
