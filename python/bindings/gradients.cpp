@@ -1,5 +1,7 @@
 #include "gradients.hpp"
 
+#include <pybind11/stl.h>
+
 #include <algorithm>
 #include <utility>
 

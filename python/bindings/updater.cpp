@@ -314,14 +314,52 @@ std::optional<LastReport> last_of(const Self& self) {
 
 /// What a slot gets, its layer's settings included.
 struct ResolvedSlot {
-  const SlotSettings* slot;
-  const LayerSettings* layer;
-  GradientNormalization strategy;
+  std::string updater;
+  bool frozen;
+  bool statistic;
+  bool pretrain;
+  bool bias;
+  double l1;
+  double l2;
+  double weight_decay;
+  bool weight_decay_apply_lr;
+  bool follows_policy;
+  std::string strategy;
+  std::string group;
+  std::optional<double> threshold;
 };
 
-ResolvedSlot settings_of(const Self& self, std::size_t slot) {
+ResolvedSlot settings_of(const Self& self, std::size_t place) {
   const NetworkSettings& settings = self->settings();
-  return {&settings.slots.at(slot), &settings.layer_of(slot), settings.strategy_of(slot)};
+  const SlotSettings& slot = settings.slots.at(place);
+  const GradientNormalization strategy = settings.strategy_of(place);
+  return {std::string(slot.updater.kind->name),
+          slot.frozen,
+          slot.statistic,
+          slot.pretrain,
+          slot.bias,
+          slot.l1,
+          slot.l2,
+          slot.weight_decay,
+          slot.weight_decay_apply_lr,
+          slot.policy.kind != LearningRatePolicy::Kind::None,
+          std::string(to_string(strategy)),
+          std::string(to_string(rules_of(strategy).group)),
+          rules_of(strategy).has_threshold() ? std::optional(settings.layer_of(place).threshold)
+                                             : std::nullopt};
+}
+
+/// The constructor's checks of each array by itself.
+void check_parameters(const std::vector<std::string>& keys, const std::vector<py::object>& arrays) {
+  if (keys.size() != arrays.size()) throw py::value_error("expected one key per array");
+  const bool wide = !arrays.empty() && is_float64(arrays[0], keys[0]);
+  for (std::size_t i = 0; i < arrays.size(); ++i) {
+    if (wide) {
+      parameter_memory<double>(arrays[i], keys[i]);
+    } else {
+      parameter_memory<float>(arrays[i], keys[i]);
+    }
+  }
 }
 
 py::list layout_list(const Self& self) {
@@ -491,37 +529,21 @@ void register_reports(py::module_& module) {
       .def_property_readonly("update_norm", number(&SlotReport::update_norm))
       .def_property_readonly("parameter_norm", number(&SlotReport::parameter_norm));
 
-  const auto of_slot = [](auto SlotSettings::* field) {
-    return [field](const ResolvedSlot& self) { return self.slot->*field; };
-  };
   py::class_<ResolvedSlot>(module, "SlotSettings",
                            "What one slot gets, as network, layer and parameter say together.")
-      .def_property_readonly(
-          "updater",
-          [](const ResolvedSlot& self) { return std::string(self.slot->updater.kind->name); })
-      .def_property_readonly("frozen", of_slot(&SlotSettings::frozen))
-      .def_property_readonly("statistic", of_slot(&SlotSettings::statistic))
-      .def_property_readonly("pretrain", of_slot(&SlotSettings::pretrain))
-      .def_property_readonly("bias", of_slot(&SlotSettings::bias))
-      .def_property_readonly("l1", of_slot(&SlotSettings::l1))
-      .def_property_readonly("l2", of_slot(&SlotSettings::l2))
-      .def_property_readonly("weight_decay", of_slot(&SlotSettings::weight_decay))
-      .def_property_readonly("weight_decay_apply_lr", of_slot(&SlotSettings::weight_decay_apply_lr))
-      .def_property_readonly("follows_policy",
-                             [](const ResolvedSlot& self) {
-                               return self.slot->policy.kind != LearningRatePolicy::Kind::None;
-                             })
-      .def_property_readonly(
-          "strategy",
-          [](const ResolvedSlot& self) { return std::string(to_string(self.strategy)); })
-      .def_property_readonly("group",
-                             [](const ResolvedSlot& self) {
-                               return std::string(to_string(rules_of(self.strategy).group));
-                             })
-      .def_property_readonly("threshold", [](const ResolvedSlot& self) {
-        return rules_of(self.strategy).has_threshold() ? std::optional(self.layer->threshold)
-                                                       : std::nullopt;
-      });
+      .def_readonly("updater", &ResolvedSlot::updater)
+      .def_readonly("frozen", &ResolvedSlot::frozen)
+      .def_readonly("statistic", &ResolvedSlot::statistic)
+      .def_readonly("pretrain", &ResolvedSlot::pretrain)
+      .def_readonly("bias", &ResolvedSlot::bias)
+      .def_readonly("l1", &ResolvedSlot::l1)
+      .def_readonly("l2", &ResolvedSlot::l2)
+      .def_readonly("weight_decay", &ResolvedSlot::weight_decay)
+      .def_readonly("weight_decay_apply_lr", &ResolvedSlot::weight_decay_apply_lr)
+      .def_readonly("follows_policy", &ResolvedSlot::follows_policy)
+      .def_readonly("strategy", &ResolvedSlot::strategy)
+      .def_readonly("group", &ResolvedSlot::group)
+      .def_readonly("threshold", &ResolvedSlot::threshold);
 }
 
 }  // namespace
@@ -552,6 +574,9 @@ void register_updater(py::module_& module) {
       },
       py::arg("key"), py::arg("layer"), py::arg("param"),
       "Check that the layer of a MultiLayerUpdater's parameter is an integer.");
+
+  module.def("check_parameters", &check_parameters, py::arg("keys"), py::arg("arrays"),
+             "Raises for an array that cannot be a parameter, each by itself.");
 
   py::class_<Core> type(module, "Updater", "What all updaters share; see MultiLayerUpdater.");
   add_fast_method(type, step_definition);
@@ -614,7 +639,7 @@ A step that ``on_nonfinite="raise"`` refuses keeps the buffer: see ``discard_acc
            [](const Self& self, std::size_t slot) { return self->state(self.object, slot); })
       .def("_layout", &layout_list)
       .def("_updater_blocks", &block_list)
-      .def("_settings", &settings_of, py::keep_alive<0, 1>())
+      .def("_settings", &settings_of)
       .def("_rates", &rate_list)
       .def("_set_rates",
            [](const Self& self, const py::list& rates) { self->set_rates(to_rates(rates)); })

@@ -11,6 +11,9 @@ import numpy
 
 __all__: list[str] = [
     "HyperParameter",
+    "LastReport",
+    "SlotReport",
+    "SlotSettings",
     "Updater",
     "UpdaterInfo",
     "available_isas",
@@ -62,6 +65,69 @@ class UpdaterInfo:
     @property
     def state_names(self) -> list[str]: ...
 
+class LastReport:
+    """
+    Which step the reports are of.
+    """
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def iteration(self) -> int: ...
+    @property
+    def skipped(self) -> bool: ...
+
+class SlotReport:
+    """
+    What the last step saw of one slot; None where there is nothing to say.
+    """
+    @property
+    def clipped(self) -> bool: ...
+    @property
+    def factor(self) -> float | None: ...
+    @property
+    def gradient_norm(self) -> float | None: ...
+    @property
+    def group_norm(self) -> float | None: ...
+    @property
+    def learning_rate(self) -> float | None: ...
+    @property
+    def nonfinite(self) -> bool: ...
+    @property
+    def parameter_norm(self) -> float | None: ...
+    @property
+    def update_norm(self) -> float | None: ...
+
+class SlotSettings:
+    """
+    What one slot gets, as network, layer and parameter say together.
+    """
+    @property
+    def bias(self) -> bool: ...
+    @property
+    def follows_policy(self) -> bool: ...
+    @property
+    def frozen(self) -> bool: ...
+    @property
+    def group(self) -> str: ...
+    @property
+    def l1(self) -> float: ...
+    @property
+    def l2(self) -> float: ...
+    @property
+    def pretrain(self) -> bool: ...
+    @property
+    def statistic(self) -> bool: ...
+    @property
+    def strategy(self) -> str: ...
+    @property
+    def threshold(self) -> float | None: ...
+    @property
+    def updater(self) -> str: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def weight_decay_apply_lr(self) -> bool: ...
+
 class Updater:
     """
     What all updaters share; see MultiLayerUpdater.
@@ -69,8 +135,11 @@ class Updater:
     def __init__(
         self, configuration: typing.Any, names: list, arrays: list, monitor: bool
     ) -> None: ...
-    def _acquire(self) -> None: ...
-    def _last(self) -> typing.Any: ...
+    def _alone(self, work: collections.abc.Callable) -> typing.Any:
+        """
+        What work() returns, called while no step of this updater can begin; RuntimeError where one is under way.
+        """
+    def _last(self) -> LastReport | None: ...
     def _layout(self) -> list: ...
     def _learning_rate(
         self, arg0: typing.SupportsInt | typing.SupportsIndex, arg1: typing.Any, arg2: typing.Any
@@ -79,29 +148,39 @@ class Updater:
         self, arg0: typing.SupportsInt | typing.SupportsIndex, arg1: typing.Any, arg2: typing.Any
     ) -> float | None: ...
     def _rates(self) -> list: ...
-    def _release(self) -> None: ...
-    def _report(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> tuple: ...
-    def _set_counters(
+    def _report(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> SlotReport: ...
+    def _restore(
         self,
-        arg0: typing.SupportsInt | typing.SupportsIndex,
-        arg1: typing.SupportsInt | typing.SupportsIndex,
-        arg2: typing.SupportsInt | typing.SupportsIndex,
-    ) -> None: ...
+        arrays: list,
+        rates: list,
+        iteration: typing.SupportsInt | typing.SupportsIndex,
+        epoch: typing.SupportsInt | typing.SupportsIndex,
+        skipped_steps: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None:
+        """
+        Replace state arrays, given as (slot, array, values), rates and counters: all or nothing.
+        """
     def _set_rates(self, arg0: list) -> None: ...
-    def _state_array(
-        self,
-        arg0: typing.SupportsInt | typing.SupportsIndex,
-        arg1: typing.SupportsInt | typing.SupportsIndex,
-    ) -> numpy.ndarray: ...
-    def _state_names(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> list: ...
+    def _settings(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> SlotSettings: ...
+    def _state(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> dict: ...
     def _updater_blocks(self) -> list: ...
-    def accumulate(self, gradients: typing.Any) -> None:
+    def accumulate(
+        self,
+        gradients: collections.abc.Mapping[typing.Any, typing.Any]
+        | collections.abc.Sequence[typing.Any]
+        | numpy.ndarray,
+    ) -> None:
         """
         Add the gradients to a buffer that the next ``step()`` without arguments uses and clears.
 
         A step that ``on_nonfinite="raise"`` refuses keeps the buffer: see ``discard_accumulated``.
         """
-    def bind_gradients(self, gradients: typing.Any) -> None:
+    def bind_gradients(
+        self,
+        gradients: collections.abc.Mapping[typing.Any, typing.Any]
+        | collections.abc.Sequence[typing.Any]
+        | numpy.ndarray,
+    ) -> None:
         """
         Keep these gradient arrays for every ``step()`` without arguments: no lookup per call.
 
@@ -114,11 +193,14 @@ class Updater:
         """
     def step(
         self,
-        gradients: typing.Any = None,
+        gradients: collections.abc.Mapping[typing.Any, typing.Any]
+        | collections.abc.Sequence[typing.Any]
+        | numpy.ndarray
+        | None = None,
         *,
-        iteration: typing.Any = None,
-        epoch: typing.Any = None,
-        batch_size: typing.Any = 1,
+        iteration: typing.SupportsIndex | None = None,
+        epoch: typing.SupportsIndex | None = None,
+        batch_size: typing.SupportsIndex = 1,
     ) -> None:
         """
         Apply one step: ``params -= update``, in one fused pass.
@@ -141,11 +223,14 @@ class Updater:
         """
     def update(
         self,
-        gradients: typing.Any = None,
+        gradients: collections.abc.Mapping[typing.Any, typing.Any]
+        | collections.abc.Sequence[typing.Any]
+        | numpy.ndarray
+        | None = None,
         *,
-        iteration: typing.Any = None,
-        epoch: typing.Any = None,
-        batch_size: typing.Any = 1,
+        iteration: typing.SupportsIndex | None = None,
+        epoch: typing.SupportsIndex | None = None,
+        batch_size: typing.SupportsIndex = 1,
     ) -> None:
         """
         Turn the gradients into updates, in place, as DL4J does; subtract them yourself.

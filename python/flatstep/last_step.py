@@ -69,29 +69,38 @@ class LastStep:
     layers: Mapping[str, LayerStep]
 
 
-def last_step(updater: _core.Updater, layout: Iterable[Slot]) -> LastStep | None:
+def last_step(
+    updater: _core.Updater, layout: Iterable[Slot], resolved: Iterable[_core.SlotSettings]
+) -> LastStep | None:
     """Collect the native reports of all slots."""
-    summary = updater._last()
-    if summary is None:
+    last = updater._last()
+    if last is None:
         return None
-    iteration, epoch, skipped = summary
     layers: dict[str, dict[str, tuple[ParamStep, float | None, float | None]]] = {}
     network_norm = None
     nonfinite = []
-    for place, slot in enumerate(layout):
-        group, norm, factor, clipped, bad, rate, update, parameter, in_network = updater._report(
-            place
-        )
-        if bad:
+    for place, (slot, settings) in enumerate(zip(layout, resolved, strict=True)):
+        report = updater._report(place)
+        if report.nonfinite:
             nonfinite.append(slot.key)
-        if in_network:
-            network_norm = group
-        step = ParamStep(norm, factor, clipped, rate, _ratio(update, parameter))
-        layers.setdefault(slot.layer, {})[slot.param] = (step, update, parameter)
+        if settings.group == "network" and report.group_norm is not None:
+            network_norm = report.group_norm
+        step = ParamStep(
+            gradient_norm=report.gradient_norm,
+            factor=report.factor,
+            clipped=None if settings.group == "element" else report.clipped,
+            learning_rate=report.learning_rate,
+            update_ratio=_ratio(report.update_norm, report.parameter_norm),
+        )
+        layers.setdefault(slot.layer, {})[slot.param] = (
+            step,
+            report.update_norm,
+            report.parameter_norm,
+        )
     return LastStep(
-        iteration,
-        epoch,
-        skipped,
+        last.iteration,
+        last.epoch,
+        last.skipped,
         tuple(nonfinite),
         network_norm,
         {name: _layer_step(params) for name, params in layers.items()},

@@ -18,7 +18,7 @@ from .errors import ParameterKeyError
 from .last_step import LastStep, last_step
 from .layout import Slot, UpdaterBlock
 from .parameters import Arrays, KeyStyle, NamedParameter, in_slot_order, named_parameters
-from .state_dict import held, live_state_dict, make_state_dict, state_arrays, take_state_dict
+from .state_dict import live_state_dict, make_state_dict, take_state_dict
 
 __all__ = [
     "UPDATER_CLASSES",
@@ -64,10 +64,15 @@ class NetworkUpdater(_core.Updater):
         self._configuration = configuration
         self._named = named
         self._monitor = bool(monitor)
-        self._slots = tuple(Slot(*slot) for slot in self._layout())
+        self._slots = tuple(Slot(**slot) for slot in self._layout())
         self._places = {slot.key: place for place, slot in enumerate(self._slots)}
         self._layers = tuple(dict.fromkeys(slot.layer for slot in self._slots))
-        self._frozen = frozenset(layer for layer in self._layers if self.is_frozen(layer))
+        self._resolved = tuple(self._settings(place) for place in range(len(self._slots)))
+        self._frozen = frozenset(
+            slot.layer
+            for slot, settings in zip(self._slots, self._resolved, strict=True)
+            if settings.frozen
+        )
         self._initial_rates = self._rates()
 
     # ------------------------------------------------------------------------------- what it is
@@ -91,7 +96,7 @@ class NetworkUpdater(_core.Updater):
     @property
     def updater_blocks(self) -> tuple[UpdaterBlock, ...]:
         """The blocks that order the state view."""
-        return tuple(UpdaterBlock(*block) for block in self._updater_blocks())
+        return tuple(UpdaterBlock(**block) for block in self._updater_blocks())
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -115,13 +120,12 @@ class NetworkUpdater(_core.Updater):
             raise ParameterKeyError(
                 f'unknown layer "{name}"; expected one of {", ".join(self._layers[:12])}'
             )
-        found = self._configuration.layers.get(name)
-        return found is not None and found.frozen
+        return name in self._frozen
 
     @property
     def last_step(self) -> LastStep | None:
         """What the last step saw (norms, factors, rates); None before the first."""
-        return last_step(self, self._slots)
+        return last_step(self, self._slots, self._resolved)
 
     def __repr__(self) -> str:
         size = sum(slot.size for slot in self._slots)
@@ -162,7 +166,7 @@ class NetworkUpdater(_core.Updater):
             >>> sorted(updater.state("0_W"))
             ['m', 'v']
         """
-        return state_arrays(self, self._place(key))
+        return self._state(self._place(key))
 
     def learning_rate(
         self, key: str, iteration: int | None = None, epoch: int | None = None
@@ -221,19 +225,20 @@ class NetworkUpdater(_core.Updater):
                 f"set_learning_rate: no parameter with layer={layer!r}, param={param!r}; expected "
                 f"layer and param of one of {', '.join(self._names())}"
             )
-        rates = list(self._rates())
-        changed = False
-        for place in chosen:
-            if self._learning_rate(place, 0, 0) is not None:
-                rates[place] = (rate, rates[place][1])
-                changed = True
-        if not changed:
+        chosen = [place for place in chosen if self._learning_rate(place, 0, 0) is not None]
+        if not chosen:
             raise ValueError(
                 "set_learning_rate: expected a parameter whose updater has a learning rate; "
                 f"those of layer={layer!r}, param={param!r} have none"
             )
-        with held(self):
+
+        def replace() -> None:
+            rates = self._rates()
+            for place in chosen:
+                rates[place] = (rate, rates[place][1])
             self._set_rates(rates)
+
+        self._alone(replace)
 
     def state_dict(self) -> dict[str, Any]:
         """All that a step may change but the parameters, by name; arrays are copies.
@@ -284,22 +289,24 @@ class NetworkUpdater(_core.Updater):
                 f"save: expected one of {', '.join(UPDATER_CLASSES)}, got {kind}; a checkpoint "
                 "cannot say what a subclass does, a pickle can"
             )
-        with held(self):
-            write_checkpoint(
-                path,
-                Checkpoint(
-                    updater=kind,
-                    monitor=self._monitor,
-                    layout=tuple(
-                        SavedSlot(slot.key, slot.layer, slot.param, slot.shape, slot.order)
-                        for slot in self._slots
-                    ),
-                    configuration=self._configuration,
-                    state_dict=live_state_dict(self, self._slots),
-                    parameters=self.parameters,
-                    accumulated=self.accumulated,
-                ),
+        layout = tuple(
+            SavedSlot(slot.key, slot.layer, slot.param, slot.shape, slot.order)
+            for slot in self._slots
+        )
+
+        def write() -> None:
+            checkpoint = Checkpoint(
+                updater=kind,
+                monitor=self._monitor,
+                layout=layout,
+                configuration=self._configuration,
+                state_dict=live_state_dict(self, self._slots),
+                parameters=self.parameters,
+                accumulated=self.accumulated,
             )
+            write_checkpoint(path, checkpoint)
+
+        self._alone(write)
 
     # -------------------------------------------------------------------------------- gradients
 

@@ -6,8 +6,7 @@ Checkpoints hold them, too; what is legal in one is decided here alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,7 +17,7 @@ from ._coerce import is_number, number
 from .errors import ParameterKeyError
 from .layout import Slot
 
-__all__ = ["held", "live_state_dict", "make_state_dict", "state_arrays", "take_state_dict"]
+__all__ = ["live_state_dict", "make_state_dict", "take_state_dict"]
 
 _VERSION = 1
 # The last value of a counter that leaves room for the step after it.
@@ -30,24 +29,8 @@ _MAPPINGS = ("state", "learning_rate", "momentum")
 Rates: TypeAlias = list[tuple[float | None, float | None]]
 
 
-@contextmanager
-def held(updater: _core.Updater) -> Iterator[None]:
-    """No step of this updater begins meanwhile; RuntimeError where one is under way."""
-    updater._acquire()
-    try:
-        yield
-    finally:
-        updater._release()
-
-
-def state_arrays(updater: _core.Updater, place: int) -> dict[str, NDArray[Any]]:
-    """The state arrays of one slot by name: live views."""
-    names = enumerate(updater._state_names(place))
-    return {name: updater._state_array(place, array) for array, name in names}
-
-
 def live_state_dict(updater: _core.Updater, layout: Sequence[Slot]) -> dict[str, Any]:
-    """`NetworkUpdater.state_dict` with the arrays themselves; the updater must be held."""
+    """`NetworkUpdater.state_dict` with the arrays themselves; to be called `_alone`."""
     keys = [slot.key for slot in layout]
     rates = dict(zip(keys, updater._rates(), strict=True))
     return {
@@ -57,9 +40,7 @@ def live_state_dict(updater: _core.Updater, layout: Sequence[Slot]) -> dict[str,
         "epoch": updater.epoch,
         "skipped_steps": updater.skipped_steps,
         "state": {
-            key: arrays
-            for place, key in enumerate(keys)
-            if (arrays := state_arrays(updater, place))
+            key: arrays for place, key in enumerate(keys) if (arrays := updater._state(place))
         },
         "learning_rate": {key: rate for key, (rate, _) in rates.items() if rate is not None},
         "momentum": {key: value for key, (_, value) in rates.items() if value is not None},
@@ -68,12 +49,16 @@ def live_state_dict(updater: _core.Updater, layout: Sequence[Slot]) -> dict[str,
 
 def make_state_dict(updater: _core.Updater, layout: Sequence[Slot]) -> dict[str, Any]:
     """See `NetworkUpdater.state_dict`."""
-    with held(updater):
+
+    def copies() -> dict[str, Any]:
         made = live_state_dict(updater, layout)
         made["state"] = {
             key: {name: array.copy(order="K") for name, array in arrays.items()}
             for key, arrays in made["state"].items()
         }
+        return made
+
+    made: dict[str, Any] = updater._alone(copies)
     return made
 
 
@@ -102,7 +87,7 @@ def take_state_dict(
                 f"state_dict: {name}: expected a mapping by key, got {type(given[name]).__name__}"
             )
     left_out: list[str] = []
-    pairs = _matching_state(updater, layout, given.get("state", {}), left_out)
+    arrays = _matching_state(updater, layout, given.get("state", {}), left_out)
     rates = _matching_rates(updater, layout, initial_rates, given, left_out)
     counters = {name: getattr(updater, name) for name in _COUNTERS}
     for name in _COUNTERS:
@@ -117,20 +102,16 @@ def take_state_dict(
             f"state_dict: missing or unknown: {', '.join(left_out)}; expected the state of the "
             "same parameters and updaters (strict=False leaves these out)"
         )
-    with held(updater):
-        for target, source in pairs:
-            target[...] = source
-        updater._set_rates(rates)
-        updater._set_counters(*counters.values())
+    updater._alone(lambda: updater._restore(arrays, rates, **counters))
     return left_out
 
 
 def _matching_state(
     updater: _core.Updater, layout: Sequence[Slot], given: Mapping[str, Any], left_out: list[str]
-) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    """Arrays to write, and what to write into them."""
-    pairs = []
-    own = {slot.key: state_arrays(updater, place) for place, slot in enumerate(layout)}
+) -> list[tuple[int, int, NDArray[Any]]]:
+    """What to write into which state arrays: (slot, array, values)."""
+    matching = []
+    own = {slot.key: updater._state(place) for place, slot in enumerate(layout)}
     for key, arrays in given.items():
         if not isinstance(arrays, Mapping):
             raise TypeError(
@@ -140,9 +121,9 @@ def _matching_state(
         left_out.extend(f"{key}/{name}" for name in arrays if name not in own.get(key, {}))
         if key not in own and not arrays:
             left_out.append(str(key))
-    for key, targets in own.items():
+    for place, (key, targets) in enumerate(own.items()):
         arrays = given.get(key, {})
-        for name, target in targets.items():
+        for array, (name, target) in enumerate(targets.items()):
             if arrays.get(name) is None:
                 left_out.append(f"{key}/{name}")
                 continue
@@ -152,8 +133,10 @@ def _matching_state(
                     f'state_dict: "{key}/{name}": expected {target.dtype} of shape '
                     f"{target.shape}, got {source.dtype} of shape {source.shape}"
                 )
-            pairs.append((target, source))
-    return pairs
+            if np.may_share_memory(source, updater.state_view):
+                source = source.copy()  # it would be written before it is read
+            matching.append((place, array, np.require(source, None, ["A", layout[place].order])))
+    return matching
 
 
 def _matching_rates(

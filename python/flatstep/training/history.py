@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from flatstep._coerce import at_least_one
 
-from .listeners import GroupStep, group_steps, threshold_of
+from .listeners import GroupStep, group_steps, normalization_groups
 from .solver import Listener, StochasticGradientDescent
 
 __all__ = ["History", "HistoryListener", "LayerHistory"]
@@ -109,18 +109,18 @@ class HistoryListener(Listener):
             return
         last_step, groups = solver.last_step, group_steps(solver)
         if not self._layers:
-            configuration = solver.updater.configuration
-            self._strategy = str(configuration.gradient_normalization)
-            layer_of = {slot.key: slot.layer for slot in solver.updater.layout}
-            for name in groups:
-                self._layers[name] = tuple(array("d") for _ in GroupStep._fields)
-                self._thresholds[name] = threshold_of(configuration, layer_of.get(name, name))
+            self._strategy = str(solver.updater.configuration.gradient_normalization)
+            for group in normalization_groups(solver.updater):
+                self._layers[group.name] = tuple(array("d") for _ in GroupStep._fields)
+                self._thresholds[group.name] = (
+                    math.nan if group.threshold is None else group.threshold
+                )
         self._iteration.append(iteration)
         self._epoch.append(last_step.epoch)
         self._score.append(solver.score)
         self._skipped.append(last_step.skipped)
-        for name, group in groups.items():
-            for value, column in zip(group, self._layers[name], strict=True):
+        for name, step in groups.items():
+            for value, column in zip(step, self._layers[name], strict=True):
                 column.append(math.nan if value is None else value)
 
     @property

@@ -16,11 +16,11 @@ import time
 from collections import deque
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple, TextIO
+from typing import Any, Literal, NamedTuple, TextIO
 
 from flatstep._coerce import at_least_one
-from flatstep.configuration import MultiLayerConfiguration
-from flatstep.last_step import LayerStep, ParamStep
+from flatstep.last_step import LastStep
+from flatstep.multi_layer_updater import NetworkUpdater
 
 from .solver import Listener, StochasticGradientDescent
 
@@ -31,8 +31,7 @@ __all__ = [
     "JSONLWriter",
     "ProgressListener",
     "group_steps",
-    "strategy_of",
-    "threshold_of",
+    "normalization_groups",
 ]
 
 
@@ -53,61 +52,60 @@ class GroupStep(NamedTuple):
     update_ratio: float | None
 
 
-def strategy_of(configuration: MultiLayerConfiguration, layer: str) -> str:
-    """Return the name of the strategy that holds for a layer."""
-    own = configuration.layers.get(layer)
-    strategy = None if own is None else own.gradient_normalization
-    return str(configuration.gradient_normalization if strategy is None else strategy)
+class NormalizationGroup(NamedTuple):
+    """Parameters whose steps are reported together."""
+
+    kind: Literal["layer", "parameter", "network"]
+    layer: str  # of the network's: the first
+    param: str  # of a layer's or the network's: the first
+    threshold: float | None
+
+    @property
+    def name(self) -> str:
+        if self.kind == "network":
+            return NETWORK
+        return self.layer if self.kind == "layer" else f"{self.layer}_{self.param}"
 
 
-def threshold_of(configuration: MultiLayerConfiguration, layer: str) -> float:
-    """Return the threshold that holds for a layer, NaN where its strategy has none for it."""
-    strategy = strategy_of(configuration, layer)
-    if not strategy.startswith("Clip") or (strategy == "ClipL2Global") != (layer == NETWORK):
-        return math.nan
-    own = configuration.layers.get(layer)
-    threshold = None if own is None else own.gradient_normalization_threshold
-    return configuration.gradient_normalization_threshold if threshold is None else threshold
+def normalization_groups(updater: NetworkUpdater) -> list[NormalizationGroup]:
+    """Return what the steps of an updater are reported by: its layers, in order.
+
+    Where the strategy gives every parameter a norm of its own, the slots ("0_W") stand for the
+    layer. Under ClipL2Global the network, whose norm it is that has the threshold, comes last.
+    """
+    groups: dict[str, NormalizationGroup] = {}
+    network: NormalizationGroup | None = None
+    for slot, settings in zip(updater.layout, updater._resolved, strict=True):
+        threshold = settings.threshold
+        if settings.group == "network":
+            network = network or NormalizationGroup("network", slot.layer, slot.param, threshold)
+            threshold = None
+        kind: Literal["layer", "parameter"] = (
+            "parameter" if settings.group == "parameter" else "layer"
+        )
+        group = NormalizationGroup(kind, slot.layer, slot.param, threshold)
+        groups.setdefault(group.name, group)
+    return [*groups.values(), *([network] if network else [])]
 
 
 def group_steps(solver: StochasticGradientDescent) -> dict[str, GroupStep]:
-    """Return what the solver's last step did to each layer, by its name.
-
-    Where the strategy gives every parameter a norm of its own, the slots ("0_W") stand for the
-    layer. Under ClipL2Global the network comes last.
-    """
-    last_step, configuration = solver.last_step, solver.updater.configuration
-    reports: dict[str, LayerStep | ParamStep] = {}
-    for name, layer in last_step.layers.items():
-        if strategy_of(configuration, name).endswith("PerParamType"):
-            reports.update((f"{name}_{param}", step) for param, step in layer.params.items())
-        else:
-            reports[name] = layer
-    groups = {
-        name: GroupStep(
-            report.gradient_norm,
-            report.factor,
-            None if report.factor is None else report.clipped,
-            report.learning_rate,
-            report.update_ratio,
-        )
-        for name, report in reports.items()
-    }
-    if str(configuration.gradient_normalization) == "ClipL2Global":
-        groups[NETWORK] = _network_step(solver)
+    """Return what the solver's last step did to each normalisation group, by its name."""
+    last_step = solver.last_step
+    groups = normalization_groups(solver.updater)
     if last_step.skipped:
-        return dict.fromkeys(groups, GroupStep(None, None, None, None, None))
-    return groups
+        return {group.name: GroupStep(None, None, None, None, None) for group in groups}
+    return {group.name: _group_step(last_step, group) for group in groups}
 
 
-def _network_step(solver: StochasticGradientDescent) -> GroupStep:
-    """Return what the step did to the layers that share the network's norm."""
-    configuration, layers = solver.updater.configuration, solver.last_step.layers
-    for name, layer in layers.items():
-        if strategy_of(configuration, name) == "ClipL2Global" and layer.factor is not None:
-            norm = solver.last_step.gradient_norm
-            return GroupStep(norm, layer.factor, layer.clipped, None, None)
-    return GroupStep(None, None, None, None, None)
+def _group_step(last_step: LastStep, group: NormalizationGroup) -> GroupStep:
+    layer = last_step.layers[group.layer]
+    step = layer if group.kind == "layer" else layer.params[group.param]
+    clipped = None if step.factor is None else step.clipped
+    if group.kind == "network":
+        return GroupStep(last_step.gradient_norm, step.factor, clipped, None, None)
+    return GroupStep(
+        step.gradient_norm, step.factor, clipped, step.learning_rate, step.update_ratio
+    )
 
 
 class _FileWriter(Listener):
