@@ -6,9 +6,10 @@ include_guard(GLOBAL)
 include(CheckCXXSourceCompiles)
 
 # flatstep_instruction_sets(<list>): the sets of targets.cmake that this compiler can build for this
-# machine's kind, in <list>, best first; for each NAME its compiler flags in <list>_NAME, and in
-# <list>_NAME_runs_here the C++ condition that says whether a machine has it. A set can be built where
-# the compiler takes its flags and then predefines its macros; so one table serves every architecture.
+# machine's kind, in <list>, best first. For each NAME there are its compiler flags in <list>_NAME, in
+# <list>_NAME_runs_here the C++ condition that says whether a machine has it, and in
+# <list>_NAME_anywhere whether every compiler can build it. A set can be built where the compiler takes
+# its flags and then predefines its macros; so one table serves every architecture.
 function(flatstep_instruction_sets list)
   set(found "")
   include(${CMAKE_CURRENT_FUNCTION_LIST_DIR}/targets.cmake)
@@ -16,6 +17,7 @@ function(flatstep_instruction_sets list)
   foreach(set IN LISTS found)
     set(${list}_${set} "${${set}_flags}" PARENT_SCOPE)
     set(${list}_${set}_runs_here "${${set}_runs_here}" PARENT_SCOPE)
+    set(${list}_${set}_anywhere ${${set}_anywhere} PARENT_SCOPE)
   endforeach()
 endfunction()
 
@@ -31,7 +33,7 @@ function(flatstep_target name)
   endif()
   set(runs_here "")
   foreach(flag IN LISTS target_FLAGS)
-    if(NOT flag MATCHES "^-m([a-z0-9]+)$")
+    if(NOT flag MATCHES "^-m([a-z0-9.]+)$")
       message(FATAL_ERROR "flatstep_target(${name}): expected flags -m<feature>, got ${flag}")
     endif()
     list(APPEND runs_here "__builtin_cpu_supports(\"${CMAKE_MATCH_1}\")")
@@ -43,6 +45,8 @@ function(flatstep_target name)
   set(found ${found} ${name} PARENT_SCOPE)
   set(${name}_flags "${target_FLAGS}" PARENT_SCOPE)
   set(${name}_runs_here "${runs_here}" PARENT_SCOPE)
+  string(COMPARE EQUAL "${target_WHERE}" 1 anywhere)
+  set(${name}_anywhere ${anywhere} PARENT_SCOPE)
 endfunction()
 
 # flatstep_add_kernels(<target>): links flatstep::flatstep and the kernels of every instruction set
@@ -64,9 +68,9 @@ function(flatstep_add_kernels target)
       target_compile_definitions(${kernels} PRIVATE
         FLATSTEP_TARGET=${set} FLATSTEP_TARGET_HEADER="flatstep/simd/${set}.hpp")
       target_compile_options(${kernels} PRIVATE ${sets_${set}})
-      if(set STREQUAL "emulated" AND NOT set STREQUAL best AND NOT MSVC)
-        # Beside a set of the machine's own it is for tests only; optimised for speed it would take
-        # longer to compile than all others together.
+      if(sets_${set}_anywhere AND NOT set STREQUAL best AND NOT MSVC)
+        # Plain C++ beside a set of the machine's own is for tests only; optimised for speed it would
+        # take longer to compile than all others together.
         target_compile_options(${kernels} PRIVATE $<$<NOT:$<CONFIG:Debug>>:-Os>)
       endif()
     endforeach()
