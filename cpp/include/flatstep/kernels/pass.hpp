@@ -65,11 +65,13 @@ void pass(const Segment<typename V::value_type>* segments, std::size_t count,
     T* const parameter = s.parameter;
     T* const update = s.update;
     T* const arrays[max_state_arrays] = {s.state[0], s.state[1], s.state[2]};
-    const bool collides = U::state_names.size() > 1 &&
-                          static_cast<std::size_t>(reinterpret_cast<const char*>(arrays[1]) -
-                                                   reinterpret_cast<const char*>(arrays[0])) %
-                                  page_bytes ==
-                              0;
+    // A constant: a call of size() in an unoptimised build would be a function that every unit emits.
+    constexpr bool keeps_several = U::state_names.size() > 1;
+    const bool collides =
+        keeps_several && static_cast<std::size_t>(reinterpret_cast<const char*>(arrays[1]) -
+                                                  reinterpret_cast<const char*>(arrays[0])) %
+                                 page_bytes ==
+                             0;
 
     transform<V, vectors_per_group>(s.size, [=](auto lanes, std::size_t i) {
       constexpr std::size_t vectors = decltype(lanes)::vectors;
