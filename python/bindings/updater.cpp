@@ -194,7 +194,9 @@ class TypedCore final : public Core {
   /// The form of a state array: in the memory order of its parameter.
   ArrayForm state_form(std::size_t slot, std::size_t array) const {
     ArrayForm form = gradients_.form(slot);
-    const std::vector<std::size_t> shape = updater_.layout().slots[slot].state_shape(array);
+    const LayoutSlot& s = updater_.layout().slots[slot];
+    if (s.state[array].description.shape == StateShape::parameter) return form;
+    const std::vector<std::size_t> shape = s.state_shape(array);
     form.shape.assign(shape.begin(), shape.end());
     return form;
   }
