@@ -42,7 +42,7 @@ struct Adam {
 
   static Constants<double> constants(const Values& h, const StepContext& step) {
     Constants<double> c = corrected(h, step);
-    const bool vanished = c.alpha == 0.0 || c.alpha != c.alpha;
+    const bool vanished = c.alpha == 0.0 || __builtin_isnan(c.alpha);
     if (step.rules.alpha_falls_back && vanished) c.alpha = h.epsilon;
     return c;
   }
