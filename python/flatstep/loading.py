@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
+from .atomic_file import path_text
 from .checkpoint import ACCUMULATED, Checkpoint, SavedSlot, read_checkpoint
 from .configuration import LayerConfiguration, MultiLayerConfiguration
 from .errors import CheckpointError
@@ -72,7 +73,7 @@ def load_updater(
         array([0.9, 0.9, 0.9])
     """
     checkpoint = read_checkpoint(path)
-    name = f'"{os.fsdecode(path)}"'
+    name = f'"{path_text("load_updater", path)}"'
     cls = UPDATER_CLASSES.get(checkpoint.updater)
     if cls is None:
         raise CheckpointError(

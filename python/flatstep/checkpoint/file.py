@@ -28,7 +28,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from flatstep import _core
-from flatstep.atomic_file import atomic_file
+from flatstep.atomic_file import atomic_file, path_text
 from flatstep.configuration import MultiLayerConfiguration
 from flatstep.errors import CheckpointError
 from flatstep.serialization import check_version, json_text, parse_json
@@ -97,7 +97,7 @@ def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> No
     document = _document(checkpoint)
     document["tensors"] = {name: _crc32(array) for name, array in tensors.items()}
     document["crc32"] = _crc32_of_rest(document)
-    with atomic_file(os.fsdecode(path)) as file:
+    with atomic_file(path) as file:
         write_container(file, tensors, {_METADATA_KEY: json_text(document)})
 
 
@@ -153,7 +153,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         OSError: the file cannot be read.
     """
     safetensors = _safetensors()
-    name = os.fsdecode(path)
+    name = path_text("load_updater", path)
     if not stat.S_ISREG(os.stat(name).st_mode):
         raise CheckpointError(f'"{name}": expected a file, got what is none')
     try:

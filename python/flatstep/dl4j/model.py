@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flatstep.atomic_file import atomic_file
+from flatstep.atomic_file import atomic_file, path_text
 from flatstep.configuration import MultiLayerConfiguration
 from flatstep.multi_layer_updater import (
     ComputationGraphUpdater,
@@ -148,6 +149,7 @@ def load_dl4j(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_MAX_BYTE
             whose parameter layout it does not know, constraints, another optimisation algorithm.
             The message says what.
         OSError: The file cannot be opened or read.
+        TypeError: ``path`` is no path.
 
     Example:
         >>> import flatstep as fs
@@ -155,11 +157,14 @@ def load_dl4j(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_MAX_BYTE
         >>> {key: array.shape for key, array in model.params.items()}
         {'0_W': (4, 8), '0_b': (8,), '1_W': (8, 3), '1_b': (3,)}
     """
+    name = path_text("load_dl4j", path)
     try:
-        with open(path, "rb") as file:
+        if not stat.S_ISREG(os.stat(name).st_mode):  # to open a FIFO could wait for ever
+            raise DL4JModelError("expected a file, got what is none")
+        with open(name, "rb") as file:
             return _load(Archive(file), max_bytes)
     except DL4JModelError as error:
-        raise DL4JModelError(f"{os.fspath(path)}: {error}") from error
+        raise DL4JModelError(f"{name}: {error}") from error
 
 
 def _load(archive: Archive, max_bytes: int) -> DL4JModel:

@@ -18,7 +18,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal, NamedTuple, TextIO
 
-from flatstep._coerce import at_least_one
+from flatstep._coerce import at_least_one, wrong_type
+from flatstep.atomic_file import path_text
 from flatstep.last_step import LastStep
 from flatstep.multi_layer_updater import NetworkUpdater
 
@@ -111,15 +112,18 @@ def _group_step(last_step: LastStep, group: NormalizationGroup) -> GroupStep:
 class _FileWriter(Listener):
     """A listener that writes every n-th step to a text file, its own or one it is given."""
 
-    def __init__(self, file: str | os.PathLike[str] | TextIO, *, every: int = 1) -> None:
-        self._every = at_least_one(type(self).__name__, "every", every)
-        self._owns_file = isinstance(file, str | os.PathLike)
-        if isinstance(file, str | os.PathLike):
-            self._file: TextIO = Path(file).open(  # noqa: SIM115 (closed in close)
+    def __init__(self, file: str | bytes | os.PathLike[str] | TextIO, *, every: int = 1) -> None:
+        kind = type(self).__name__
+        self._every = at_least_one(kind, "every", every)
+        self._owns_file = isinstance(file, str | bytes | os.PathLike)
+        if isinstance(file, str | bytes | os.PathLike):
+            self._file: TextIO = Path(path_text(kind, file)).open(  # noqa: SIM115 (closed in close)
                 "w", encoding="utf-8", newline=""
             )
-        else:
+        elif hasattr(file, "write"):
             self._file = file
+        else:
+            raise wrong_type(kind, "file", "a path or an open text file", file)
 
     def iteration_done(self, solver: StochasticGradientDescent, iteration: int) -> None:
         if iteration % self._every == 0:
@@ -162,7 +166,7 @@ class CSVWriter(_FileWriter):
         <BLANKLINE>
     """
 
-    def __init__(self, file: str | os.PathLike[str] | TextIO, *, every: int = 1) -> None:
+    def __init__(self, file: str | bytes | os.PathLike[str] | TextIO, *, every: int = 1) -> None:
         super().__init__(file, every=every)
         self._rows = csv.writer(self._file, lineterminator="\n")
         self._rows.writerow(("iteration", "epoch", "score", "skipped", "layer", *GroupStep._fields))
