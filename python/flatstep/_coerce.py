@@ -16,6 +16,8 @@ from typing import Any, Generic, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import numpy as np
 
+from ._shown import shown
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -54,8 +56,8 @@ class FrozenMapping(Mapping[K, V], Generic[K, V]):
 
 def wrong_type(where: str, argument: str, expected: str, got: object) -> TypeError:
     """The error for an argument of another type."""
-    text = f"{where}: {argument}: expected {expected}, got {got!r} of type {type(got).__name__}"
-    return TypeError(text)
+    kind = type(got).__name__
+    return TypeError(f"{where}: {argument}: expected {expected}, got {shown(got)} of type {kind}")
 
 
 def is_number(value: object) -> bool:
@@ -116,8 +118,9 @@ def mapping(
     for k, v in value.items():
         name = key(where, f"key of {argument}", k)
         if name in taken:  # two keys that mean the same, such as 0 and "0"
-            raise ValueError(f"{where}: {argument}: expected each key once, got {name!r} twice")
-        taken[name] = item(where, f"{argument}[{k!r}]", v)
+            twice = shown(name)
+            raise ValueError(f"{where}: {argument}: expected each key once, got {twice} twice")
+        taken[name] = item(where, f"{argument}[{shown(k)}]", v)
     return FrozenMapping(taken)
 
 

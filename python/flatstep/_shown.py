@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-__all__ = ["cut", "listed", "shown", "whole", "within"]
+__all__ = ["cut", "listed", "short", "shown", "whole", "within"]
 
 _VALUE = 200
 _NAME = 80
@@ -44,6 +44,11 @@ def listed(names: Iterable[object]) -> str:
     first = [cut(str(name), _NAME) for name in islice(rest, _NAMES)]
     more = sum(1 for _ in rest)
     return ", ".join(first) + (f" and {more} more" if more else "")
+
+
+def short(error: BaseException) -> BaseException | None:
+    """The error as the cause of another; None if its text would have to be cut there."""
+    return error if len(str(error)) <= _WHOLE else None
 
 
 def whole(text: str) -> str:

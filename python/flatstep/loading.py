@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
+from ._shown import cut, listed, short, shown, whole
 from .atomic_file import path_text
 from .checkpoint import ACCUMULATED, Checkpoint, SavedSlot, read_checkpoint
 from .configuration import LayerConfiguration, MultiLayerConfiguration
@@ -78,7 +79,7 @@ def load_updater(
     if cls is None:
         raise CheckpointError(
             f"{name}: updater: expected one of {', '.join(UPDATER_CLASSES)}, got "
-            f"{checkpoint.updater!r}"
+            f"{shown(checkpoint.updater)}"
         )
     named = NamedParameters(named_parameters(params, cls.key_style))
     _core.check_parameters([p.key for p in named], [p.array for p in named])
@@ -97,15 +98,15 @@ def load_updater(
         updater = cls(configuration, named, monitor=checkpoint.monitor)
         left_out += _restore_all_but_parameters(updater, checkpoint)
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{name}: {error}") from error
+        raise CheckpointError(whole(f"{name}: {error}")) from short(error)
     if left_out and strict:
         raise CheckpointError(
-            f"{name}: only in the file, or missing there: {', '.join(left_out)}; expected the "
+            f"{name}: only in the file, or missing there: {listed(left_out)}; expected the "
             "state of the same updaters (strict=False leaves these out)"
         )
     if left_out:
         warnings.warn(
-            f"{name}: left out, as it is only in the file or only in params: {', '.join(left_out)}",
+            f"{name}: left out, as it is only in the file or only in params: {listed(left_out)}",
             stacklevel=2,
         )
     for key, array in updater.parameters.items():
@@ -127,20 +128,20 @@ def _check_layout(saved: Iterable[SavedSlot], given: Iterable[SavedSlot]) -> Non
     unknown = [key for key in got if key not in expected]
     if missing or unknown:
         raise ValueError(
-            f"params: expected those of the file, {', '.join(expected)}; missing: "
-            f"{', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'} "
+            f"params: expected those of the file, {listed(expected)}; missing: "
+            f"{listed(missing) or 'none'}; unknown: {listed(unknown) or 'none'} "
             "(strict=False leaves these out)"
         )
     if list(got) != list(expected):
         raise ValueError(
-            f"params: expected the file's order, {', '.join(expected)}, got {', '.join(got)}"
+            f"params: expected the file's order, {listed(expected)}, got {listed(got)}"
         )
     for key, slot in got.items():
         if slot.order != expected[key].order:
             remedy = "np.asfortranarray" if slot.order == "C" else "np.ascontiguousarray"
             raise ValueError(
-                f'parameter "{key}": expected memory order {expected[key].order}, as in the file, '
-                f"got {slot.order}; use {remedy}"
+                f'parameter "{cut(key)}": expected memory order {expected[key].order}, as in the '
+                f"file, got {slot.order}; use {remedy}"
             )
 
 
@@ -151,13 +152,13 @@ def _check_slots(saved: Iterable[SavedSlot], given: Iterable[SavedSlot]) -> None
         expected = known.get(slot.key, slot)
         if slot.shape != expected.shape:
             raise ValueError(
-                f'parameter "{slot.key}": expected shape {expected.shape}, as in the file, got '
-                f"{slot.shape}"
+                f'parameter "{cut(slot.key)}": expected shape {cut(str(expected.shape))}, as in '
+                f"the file, got {slot.shape}"
             )
         if slot.layer != expected.layer:
             raise ValueError(
-                f'parameter "{slot.key}": expected it in layer "{expected.layer}", as in the file, '
-                f'got "{slot.layer}"'
+                f'parameter "{cut(slot.key)}": expected it in layer "{cut(expected.layer)}", as in '
+                f'the file, got "{cut(slot.layer)}"'
             )
 
 
@@ -166,13 +167,14 @@ def _without_absent(
 ) -> tuple[MultiLayerConfiguration, list[str]]:
     """The configuration without what is for layers and parameters that there are none of."""
     present = {(slot.layer, slot.param) for slot in layout}
+    layers_there = {layer for layer, _ in present}
     layers: dict[str, LayerConfiguration] = {}
     left_out = []
     for name, layer in configuration.layers.items():
-        if all(name != found for found, _ in present):
+        if name not in layers_there:
             left_out.append(f"configuration.layers.{name}")
             continue
-        absent = [param for param in layer.params if (name, param) not in present]
+        absent = {param: None for param in layer.params if (name, param) not in present}
         left_out += [f"configuration.layers.{name}.params.{param}" for param in absent]
         kept = {param: own for param, own in layer.params.items() if param not in absent}
         layers[name] = dataclasses.replace(layer, params=kept)

@@ -28,6 +28,7 @@ from typing import Any, NoReturn, TypeAlias, TypeVar, get_args, get_origin
 import numpy as np
 
 from flatstep._coerce import field_types, is_number, wrong_type
+from flatstep._shown import cut, listed, short, shown, whole, within
 
 __all__ = [
     "MadeByConstructor",
@@ -50,6 +51,9 @@ class Named:
 class MadeByConstructor(Named):
     """What is saved by the arguments of its constructor, not by fields; its class is registered."""
 
+
+# CPython's own limit, which not every version of it has.
+_MOST_DIGITS = 4300
 
 _T = TypeVar("_T")
 _Read: TypeAlias = Callable[[str, Any], Any]
@@ -103,7 +107,7 @@ def check_version(where: str, version: object, expected: int) -> None:
     if type(version) is not int or version != expected:
         newer = type(version) is int and version > expected
         raise ValueError(
-            f"{where}: version: expected {expected}, got {version!r}"
+            f"{where}: version: expected {expected}, got {shown(version)}"
             + ("; a newer flatstep wrote it, which can read it" if newer else "")
         )
 
@@ -128,26 +132,41 @@ def parse_json(where: str, text: str) -> Any:
         raise wrong_type(where, "JSON", "a string", text)
 
     def refuse(got: str) -> NoReturn:
-        raise ValueError(f"expected a finite number, got {got}")
+        raise ValueError(f"expected a finite number, got {cut(got)}")
 
     def number(digits: str) -> float:
         value = float(digits)
         if math.isinf(value):
-            refuse(f"{digits}, which is out of range")
+            refuse(f"{cut(digits)}, which is out of range")
         return value
+
+    def integer(digits: str) -> int:
+        if len(digits) > _MOST_DIGITS:  # the time that it takes grows with their square
+            raise ValueError(f"expected at most {_MOST_DIGITS} digits, got {len(digits)}")
+        return int(digits)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         items = dict(pairs)
         if len(items) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise ValueError(f'expected each key once, got "{twice}" twice')
+            seen: set[str] = set()
+            for key, _ in pairs:
+                if key in seen:
+                    raise ValueError(f'expected each key once, got "{cut(key)}" twice')
+                seen.add(key)
         return items
 
     try:
-        data = json.loads(text, parse_constant=refuse, parse_float=number, object_pairs_hook=unique)
+        data = json.loads(
+            text,
+            parse_constant=refuse,
+            parse_float=number,
+            parse_int=integer,
+            object_pairs_hook=unique,
+        )
         json.dumps(data, ensure_ascii=False).encode()  # refuses halves of surrogate pairs
         return data
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{where}: JSON: {error}") from None  # which has all of the text
     except ValueError as error:
         raise ValueError(f"{where}: JSON: {error}") from error
     except RecursionError:
@@ -173,7 +192,7 @@ def _plain(where: str, value: Any) -> Any:
         return _present_fields(where, value)
     if isinstance(value, Mapping):
         return {
-            str(key): _plain(f"{where}.{key}", value[key])
+            str(key): _plain(within(where, key), value[key])
             for key in sorted(value, key=_shorter_first)
         }
     if isinstance(value, (list, tuple)):
@@ -246,12 +265,9 @@ def _custom_arguments(where: str, updater: MadeByConstructor) -> dict[str, Any]:
 
 def _object(where: str, value: Any) -> Mapping[Any, Any]:
     if not isinstance(value, Mapping):
-        raise TypeError(f"{where}: expected an object, got {value!r} of type {_type_name(value)}")
+        kind = type(value).__name__
+        raise TypeError(f"{where}: expected an object, got {shown(value)} of type {kind}")
     return value
-
-
-def _type_name(value: object) -> str:
-    return type(value).__name__
 
 
 def _build(where: str, cls: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
@@ -259,9 +275,9 @@ def _build(where: str, cls: Callable[..., Any], arguments: Mapping[str, Any]) ->
     try:
         return cls(**arguments)
     except TypeError as error:
-        raise TypeError(f"{where}: {error}") from error
+        raise TypeError(whole(f"{where}: {error}")) from short(error)
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise ValueError(whole(f"{where}: {error}")) from short(error)
 
 
 def _refuse_unknown(where: str, given: Iterable[str], expected: Iterable[str]) -> None:
@@ -269,8 +285,7 @@ def _refuse_unknown(where: str, given: Iterable[str], expected: Iterable[str]) -
     unknown = [name for name in given if name not in known]
     if unknown:
         raise ValueError(
-            f"{where}: unknown field {', '.join(map(str, unknown))}; expected "
-            f"{', '.join(known) or 'none'}"
+            f"{where}: unknown field {listed(unknown)}; expected {', '.join(known) or 'none'}"
         )
 
 
@@ -287,7 +302,7 @@ def _fields_of(cls: Any) -> _Read:
                 raise ValueError(f"{where}: expected the field {field.name}, got none")
         readers = _readers(cls)
         arguments = {
-            name: None if item is None else readers[name](f"{where}.{name}", item)
+            name: None if item is None else readers[name](within(where, name), item)
             for name, item in given.items()
         }
         return _build(where, cls, arguments)
@@ -312,7 +327,7 @@ def _reader(kinds: Collection[Any]) -> _Read:
 
 
 def _custom_values(where: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _value(f"{where}.{name}", item) for name, item in given.items()}
+    return {name: _value(within(where, name), item) for name, item in given.items()}
 
 
 def _value(where: str, value: Any) -> Any:
@@ -334,8 +349,8 @@ def _named_object(where: str, value: Any) -> Any:
         _refuse_unknown(where, given, inspect.signature(cls).parameters)
         return _build(where, cls, _custom_values(where, given))
     raise ValueError(
-        f"{where}: class: expected one of {', '.join([*_named, *_registered])}, got {name!r}; a "
-        "CustomUpdater's class must be registered before: flatstep.register_updater(cls)"
+        f"{where}: class: expected one of {', '.join([*_named, *_registered])}, got {shown(name)}; "
+        "a CustomUpdater's class must be registered before: flatstep.register_updater(cls)"
     )
 
 
@@ -347,7 +362,7 @@ def _points(where: str, value: Any) -> dict[int, Any]:
         if isinstance(key, str) and re.fullmatch("0|-?[1-9][0-9]{0,18}", key):
             iteration = int(key)
         if type(iteration) is not int or iteration in points:
-            raise ValueError(f"{where}: expected different integers as keys, got {key!r}")
+            raise ValueError(f"{where}: expected different integers as keys, got {shown(key)}")
         points[iteration] = item
     return points
 
@@ -357,6 +372,6 @@ def _mapping_of(cls: type[Any]) -> Callable[[str, Any], dict[Any, Any]]:
     read_one = _fields_of(cls)
 
     def read(where: str, value: Any) -> dict[Any, Any]:
-        return {key: read_one(f"{where}.{key}", v) for key, v in _object(where, value).items()}
+        return {key: read_one(within(where, key), v) for key, v in _object(where, value).items()}
 
     return read

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from . import _core
 from ._coerce import is_number, number
+from ._shown import cut, listed, shown
 from .errors import ParameterKeyError
 from .layout import Slot
 
@@ -74,11 +75,11 @@ def take_state_dict(
         raise TypeError(f"state_dict: expected what state_dict() gave, got {type(given).__name__}")
     version = given.get("version")
     if version != _VERSION:
-        raise ValueError(f"state_dict: expected version {_VERSION}, got {version!r}")
+        raise ValueError(f"state_dict: expected version {_VERSION}, got {shown(version)}")
     dtype = updater.state_view.dtype
     if given.get("dtype") != str(dtype):
         raise ValueError(
-            f"state_dict: expected dtype {dtype}, got {given.get('dtype')}; make the "
+            f"state_dict: expected dtype {dtype}, got {cut(str(given.get('dtype')))}; make the "
             "updater with parameters of that dtype"
         )
     for name in _MAPPINGS:
@@ -99,7 +100,7 @@ def take_state_dict(
     left_out.extend(str(name) for name in given if name not in known)
     if left_out and strict:
         raise ParameterKeyError(
-            f"state_dict: missing or unknown: {', '.join(left_out)}; expected the state of the "
+            f"state_dict: missing or unknown: {listed(left_out)}; expected the state of the "
             "same parameters and updaters (strict=False leaves these out)"
         )
     updater._alone(lambda: updater._restore(arrays, rates, **counters))
@@ -115,7 +116,7 @@ def _matching_state(
     for key, arrays in given.items():
         if not isinstance(arrays, Mapping):
             raise TypeError(
-                f'state_dict: state["{key}"]: expected a mapping by name, such as '
+                f'state_dict: state["{cut(str(key))}"]: expected a mapping by name, such as '
                 f'{{"m": array}}, got {type(arrays).__name__}'
             )
         left_out.extend(f"{key}/{name}" for name in arrays if name not in own.get(key, {}))
@@ -130,7 +131,7 @@ def _matching_state(
             source = np.asarray(arrays[name])
             if source.shape != target.shape or source.dtype != target.dtype:
                 raise ValueError(
-                    f'state_dict: "{key}/{name}": expected {target.dtype} of shape '
+                    f'state_dict: "{cut(f"{key}/{name}")}": expected {target.dtype} of shape '
                     f"{target.shape}, got {source.dtype} of shape {source.shape}"
                 )
             if np.may_share_memory(source, updater.state_view):
@@ -162,7 +163,7 @@ def _matching_rates(
             if known[slot.key] and slot.key in values:
                 # A policy of 0.8 may leave any rate; one that is set by hand is never negative.
                 least = 0.0 if value is None and name == "learning_rate" else -math.inf
-                value = _rate(f'{name}["{slot.key}"]', values[slot.key], least)
+                value = _rate(f'{name}["{cut(slot.key)}"]', values[slot.key], least)
             elif value is not None:
                 left_out.append(f"{slot.key}/{name}")
             column.append(value)
@@ -175,13 +176,13 @@ def _rate(name: str, value: Any, least: float) -> float:
     if not is_number(value):
         raise TypeError(f"state_dict: {name}: expected {expected}, got {type(value).__name__}")
     if not value >= least:
-        raise ValueError(f"state_dict: {name}: expected {expected}, got {value!r}")
+        raise ValueError(f"state_dict: {name}: expected {expected}, got {shown(value)}")
     return number("state_dict", name, value, expected)
 
 
 def _counter(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
-        raise ValueError(f"state_dict: {name}: expected an integer >= 0, got {value!r}")
+        raise ValueError(f"state_dict: {name}: expected an integer >= 0, got {shown(value)}")
     if value > _MOST:
-        raise ValueError(f"state_dict: {name}: expected an integer < 2**63 - 1, got {value!r}")
+        raise ValueError(f"state_dict: {name}: expected an integer < 2**63 - 1, got {shown(value)}")
     return int(value)

@@ -28,6 +28,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from flatstep import _core
+from flatstep._shown import cut, listed, short, shown, whole
 from flatstep.atomic_file import atomic_file, path_text
 from flatstep.configuration import MultiLayerConfiguration
 from flatstep.errors import CheckpointError
@@ -90,8 +91,8 @@ def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> No
     for name, array in _named_arrays(checkpoint):
         if name in tensors:
             raise ValueError(
-                f'checkpoint: expected names of arrays that differ, got "{name}" twice; rename the '
-                "parameter, or the state of a CustomUpdater, that has a / in it"
+                f'checkpoint: expected names of arrays that differ, got "{cut(name)}" twice; '
+                "rename the parameter, or the state of a CustomUpdater, that has a / in it"
             )
         tensors[name] = array
     document = _document(checkpoint)
@@ -164,10 +165,10 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     except safetensors.SafetensorError as error:
         raise CheckpointError(
             f'"{name}": expected a whole safetensors file, got one that is truncated, damaged or '
-            f"of another format: {error}"
-        ) from error
+            f"of another format: {cut(str(error))}"
+        ) from short(error)
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f'"{name}": {error}') from error
+        raise CheckpointError(whole(f'"{name}": {error}')) from short(error)
 
 
 def _checked_document(metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -197,11 +198,11 @@ def _checked_tensors(file: Any, crc32s: Mapping[str, int]) -> dict[str, NDArray[
     for name, crc32 in crc32s.items():
         dtype = file.get_slice(name).get_dtype()
         if dtype not in _DTYPES:
-            raise ValueError(f'tensor "{name}": expected dtype F32 or F64, got {dtype}')
+            raise ValueError(f'tensor "{cut(name)}": expected dtype F32 or F64, got {dtype}')
         tensors[name] = file.get_tensor(name)
         if _crc32(tensors[name]) != crc32:
             raise ValueError(
-                f'tensor "{name}" is damaged: its CRC-32 is not the one it was written with'
+                f'tensor "{cut(name)}" is damaged: its CRC-32 is not the one it was written with'
             )
     return tensors
 
@@ -218,12 +219,12 @@ def _checkpoint(document: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
 
     def tensor(key: str, name: str) -> NDArray[Any]:
         if name not in tensors or key not in shapes:
-            raise ValueError(f'tensor "{name}": expected it and its parameter in the file')
+            raise ValueError(f'tensor "{cut(name)}": expected it and its parameter in the file')
         array = tensors[name]
         if array.shape != shapes[key] or array.dtype != dtype:
             raise ValueError(
-                f'tensor "{name}": expected {dtype} of shape {shapes[key]}, got {array.dtype} of '
-                f"shape {array.shape}"
+                f'tensor "{cut(name)}": expected {dtype} of shape {cut(str(shapes[key]))}, got '
+                f"{array.dtype} of shape {cut(str(array.shape))}"
             )
         return array
 
@@ -272,6 +273,10 @@ def _list_of(test: _Test) -> _Test:
     return lambda value: type(value) is list and all(map(test, value))
 
 
+def _is_names(value: Any) -> bool:
+    return _list_of(_is(str))(value) and len(set(value)) == len(value)
+
+
 def _object_of(test: _Test) -> _Test:
     return lambda value: type(value) is dict and all(map(test, value.values()))
 
@@ -302,7 +307,7 @@ _STATE_DICT: dict[str, _Test] = {
     "iteration": _anything,
     "epoch": _anything,
     "skipped_steps": _anything,
-    "state": _object_of(_list_of(_is(str))),
+    "state": _object_of(_is_names),
     "learning_rate": _is(dict),
     "momentum": _is(dict),
 }
@@ -311,8 +316,8 @@ _STATE_DICT: dict[str, _Test] = {
 def _check(where: str, value: Mapping[str, Any], tests: Mapping[str, _Test]) -> None:
     if set(value) != set(tests):
         raise ValueError(
-            f"{where}: expected the fields {', '.join(tests)}, got {', '.join(value) or 'none'}"
+            f"{where}: expected the fields {', '.join(tests)}, got {listed(value) or 'none'}"
         )
     for name, test in tests.items():
         if not test(value[name]):
-            raise ValueError(f"{where}: {name}: got what cannot stand there: {value[name]!r:.200}")
+            raise ValueError(f"{where}: {name}: got what cannot stand there: {shown(value[name])}")

@@ -7,7 +7,15 @@ import math
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+from flatstep._shown import cut, shown, whole
+
 from .errors import DL4JModelError
+
+# What the values of a document may take in memory, beside its text: each has a comma or bracket.
+_MAX_VALUES = 200_000
+_MAX_DIGITS = 4300
+_MAX_PLACE = 300
+_MAX_KEY = 80
 
 
 class Node:
@@ -23,7 +31,7 @@ class Node:
 
     def fail(self, what: str) -> NoReturn:
         """Raise an error about this value."""
-        raise DL4JModelError(": ".join(filter(None, [self._document, _cut(self._place), what])))
+        raise DL4JModelError(whole(": ".join(filter(None, [self._document, self._place, what]))))
 
     def __contains__(self, key: str) -> bool:
         """Whether the object has ``key``, and not null there."""
@@ -32,20 +40,20 @@ class Node:
     def __getitem__(self, key: str) -> Node:
         """The value at ``key``, which must be there."""
         if key not in self:
-            self.fail(f"{key!r} is missing")
+            self.fail(f"{shown(key, _MAX_KEY)} is missing")
         return self.get(key)
 
     def get(self, key: str) -> Node:
         """The value at ``key``, null where there is none."""
-        place = f"{self._place}.{key}" if self._place else key
-        return Node(self.object().get(key), self._document, place)
+        place = f"{self._place}.{cut(key, _MAX_KEY)}" if self._place else cut(key, _MAX_KEY)
+        return Node(self.object().get(key), self._document, cut(place, _MAX_PLACE))
 
     def __iter__(self) -> Iterator[Node]:
         """The elements of an array."""
         if not isinstance(self.value, list):
             self._expected("an array")
         for index, value in enumerate(self.value):
-            yield Node(value, self._document, f"{self._place}[{index}]")
+            yield Node(value, self._document, cut(f"{self._place}[{index}]", _MAX_PLACE))
 
     def object(self) -> dict[str, Any]:
         """The value, an object."""
@@ -95,7 +103,7 @@ class Node:
             self.fail("'@class' is missing: only models saved by DL4J 1.0 can be read")
         name = self["@class"].text()
         if not name.startswith(package):
-            self.fail(f"{_cut(name)} is not a class of {package.removesuffix('.')}")
+            self.fail(f"{cut(name, _MAX_KEY)} is not a class of {package.removesuffix('.')}")
         return name[len(package) :]
 
     def _expected(self, what: str) -> NoReturn:
@@ -104,11 +112,17 @@ class Node:
 
 def parse_json(content: bytes, name: str) -> Node:
     """The document in ``content``, whose strings are UTF-8 and whose keys are unique."""
+    values = sum(map(content.count, (b",", b"[", b"{")))
+    if values > _MAX_VALUES:
+        raise DL4JModelError(
+            f"{name}: it has {values} commas and brackets; the limit is {_MAX_VALUES}"
+        )
     try:
         value = json.loads(
             content.decode("utf-8"),
             object_pairs_hook=_unique_keys,
             parse_constant=_refuse_constant,
+            parse_int=_integer,
         )
     except RecursionError:
         raise DL4JModelError(f"{name}: it is nested too deeply to be a model") from None
@@ -128,6 +142,12 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _integer(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:  # the time that it takes grows with their square
+        raise DL4JModelError(f"an integer of {len(digits)} digits is there")
+    return int(digits)
+
+
 def _refuse_constant(word: str) -> NoReturn:
     raise DL4JModelError(f"{word} is not JSON; DL4J writes it as a string")
 
@@ -138,8 +158,4 @@ def _shorten(value: Any) -> str:
         return "an object" if isinstance(value, dict) else "an array"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 10**18:
         return "an integer of more than 18 digits"
-    return _cut(repr(value) if isinstance(value, str) else json.dumps(value))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return shown(value, _MAX_KEY) if isinstance(value, str) else json.dumps(value)

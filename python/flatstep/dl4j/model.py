@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from flatstep._shown import listed, shown, whole
 from flatstep.atomic_file import atomic_file, path_text
 from flatstep.configuration import MultiLayerConfiguration
 from flatstep.multi_layer_updater import (
@@ -32,8 +33,12 @@ COEFFICIENTS = "coefficients.bin"
 UPDATER_STATE = "updaterState.bin"
 # The entries that saving writes anew, the first with new counts only.
 REWRITTEN = (configuration.ENTRY, COEFFICIENTS, UPDATER_STATE)
-MAX_CONFIGURATION = 8 << 20
+MAX_CONFIGURATION = 4 << 20
 DEFAULT_MAX_BYTES = 4 << 30
+# What any file may take by default, and how many bytes for each of its own: under AMSGrad there are
+# four arrays for the bytes of one, while its state is zeros, which take no room in a zip.
+_SMALL = 16 << 20
+_BYTES_PER_BYTE = 5
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ class DL4JModel:
         )
 
 
-def load_dl4j(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_MAX_BYTES) -> DL4JModel:
+def load_dl4j(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> DL4JModel:
     """Read a model that DL4J 1.0 saved with ``ModelSerializer.writeModel``.
 
     The file is not trusted. Every size is checked against what the configuration needs before
@@ -139,6 +144,8 @@ def load_dl4j(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_MAX_BYTE
     Args:
         path: The zip file.
         max_bytes: The most that parameters, updater state and unread entries may take in memory.
+            Default: 4 GiB, but no more than 16 MiB and five bytes for each byte of the file, as a
+            small zip can unfold to gigabytes.
 
     Returns:
         The model; ``model.updater()`` continues its run.
@@ -159,12 +166,15 @@ def load_dl4j(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_MAX_BYTE
     """
     name = path_text("load_dl4j", path)
     try:
-        if not stat.S_ISREG(os.stat(name).st_mode):  # to open a FIFO could wait for ever
+        status = os.stat(name)
+        if not stat.S_ISREG(status.st_mode):  # to open a FIFO could wait for ever
             raise DL4JModelError("expected a file, got what is none")
+        if max_bytes is None:
+            max_bytes = min(DEFAULT_MAX_BYTES, _SMALL + _BYTES_PER_BYTE * status.st_size)
         with open(name, "rb") as file:
             return _load(Archive(file), max_bytes)
     except DL4JModelError as error:
-        raise DL4JModelError(f"{name}: {error}") from error
+        raise DL4JModelError(whole(f"{name}: {error}")) from error
 
 
 def _load(archive: Archive, max_bytes: int) -> DL4JModel:
@@ -177,8 +187,8 @@ def _load(archive: Archive, max_bytes: int) -> DL4JModel:
     needed = (length + description.state_size) * itemsize + unread
     if needed > max_bytes:
         raise DL4JModelError(
-            f"the model needs {needed} bytes of memory, more than max_bytes={max_bytes}; if you "
-            f"trust the file, pass a larger max_bytes"
+            f"the model needs {shown(needed)} bytes of memory, more than max_bytes={max_bytes}; if "
+            f"you trust the file, pass a larger max_bytes"
         )
     values, header = _read_entry(archive, COEFFICIENTS, length, description.dtype)
     headers = {COEFFICIENTS: header}
@@ -316,6 +326,6 @@ def _check_updater(model: DL4JModel, updater: NetworkUpdater) -> None:
     by_hand = updater.state_dict()["learning_rate"]
     if by_hand:
         raise DL4JModelError(
-            f"the learning rate of {', '.join(by_hand)} was set by set_learning_rate, which "
+            f"the learning rate of {listed(by_hand)} was set by set_learning_rate, which "
             f"{configuration.ENTRY} has no place for: set it back, or continue with a schedule"
         )
