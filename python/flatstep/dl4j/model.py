@@ -268,7 +268,8 @@ def save_dl4j(
     Raises:
         DL4JModelError: The updater has another configuration or other parameters than the model, or
             a learning rate that was set by hand: the zip could not say so.
-        OSError: The file cannot be written.
+        OSError: The file cannot be written, or what is there is none: a folder, a FIFO, a device.
+        TypeError: ``path`` is no path.
     """
     if updater is None:
         updater = model._updater
