@@ -103,12 +103,13 @@ class Updater {
     }
     layout_ = make_layout(std::move(layout_slots), settings_);
     if (state_memory.empty()) {
-      owned_state_ = AlignedBuffer<T>(layout_.state_size);
-      state_.view = owned_state_.view();
+      owned_state_ = std::make_shared<AlignedBuffer<T>>(layout_.state_size);
+      state_.view = owned_state_->view();
     } else if (state_memory.size() != layout_.state_size) {
       throw std::invalid_argument("state_memory: expected " + std::to_string(layout_.state_size) +
                                   " elements, got " + std::to_string(state_memory.size()));
     } else {
+      check_apart(state_memory);
       state_.view = state_memory;
     }
     state_.initialize(layout_, settings_, parameters_);
@@ -152,6 +153,10 @@ class Updater {
 
   /// The flat state view: live, in the order of the semantics.
   std::span<T> state_view() const { return state_.view; }
+
+  /// What keeps the state view's memory alive, beyond this updater too; null where that is the
+  /// caller's.
+  std::shared_ptr<const void> state_memory() const { return owned_state_; }
 
   /// One state array of one slot: live.
   std::span<T> state(std::size_t slot, std::size_t array) const {
@@ -281,6 +286,20 @@ class Updater {
     }
   }
 
+  /// That the caller's memory for the state is not that of parameters.
+  void check_apart(std::span<T> state_memory) const {
+    const std::less<const T*> before;
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      const LayoutSlot& slot = layout_.slots[i];
+      if (before(parameters_[i], state_memory.data() + state_memory.size()) &&
+          before(state_memory.data(), parameters_[i] + slot.size)) {
+        throw std::invalid_argument("state_memory: expected memory of its own, got that of \"" +
+                                    slot.name.key + "\"; give it a buffer of " +
+                                    std::to_string(layout_.state_size) + " elements");
+      }
+    }
+  }
+
   static void check_memory(const std::vector<NamedSlot<T>>& slots) {
     std::vector<std::pair<std::span<T>, const std::string*>> ranges;
     for (const NamedSlot<T>& slot : slots) {
@@ -323,7 +342,7 @@ class Updater {
   std::vector<T*> parameters_;
   bool keeps_ = false;  ///< the last step's reports, which the engine no longer has
   std::vector<SlotReport> kept_reports_;
-  AlignedBuffer<T> owned_state_{0};
+  std::shared_ptr<AlignedBuffer<T>> owned_state_;
   State<T> state_;
   std::unique_ptr<Engine<T>> engine_;
   std::vector<const T*> gradients_;
