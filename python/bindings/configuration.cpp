@@ -45,7 +45,7 @@ std::int64_t to_integer(py::handle value, const std::string& argument) {
   const long long result = PyLong_AsLongLongAndOverflow(value.ptr(), &overflow);
   if (overflow != 0) {
     throw py::value_error(argument + ": expected an integer of 64 bits, got " +
-                          py::cast<std::string>(py::repr(value)));
+                          shown(py::repr(value)));
   }
   return result;
 }
@@ -56,10 +56,7 @@ std::int64_t integer(py::handle object, const char* name) {
 
 std::string string(py::handle object, const char* name) {
   const py::object value = object.attr(name);
-  if (!py::isinstance<py::str>(value)) {
-    wrong_type(class_name(object) + ": " + name, "a string", value);
-  }
-  return py::cast<std::string>(value);
+  return to_text(value, class_name(object) + ": " + name);
 }
 
 Points to_points(py::handle mapping) {
@@ -100,9 +97,9 @@ std::optional<Points> optional_points(py::handle object, const char* name) {
 template <class Table>
 auto find_by_class(py::handle object, const Table& table) -> decltype(&*std::begin(table)) {
   for (const py::handle type : py::type::handle_of(object).attr("__mro__")) {
-    const auto module = py::cast<std::string>(py::str(type.attr("__module__")));
+    const std::string module = shown(py::str(type.attr("__module__")));
     if (!module.starts_with("flatstep.")) continue;
-    const auto name = py::cast<std::string>(type.attr("__name__"));
+    const std::string name = shown(type.attr("__name__"));
     for (const auto& entry : table) {
       if (entry.name == name) return &entry;
     }
@@ -113,6 +110,17 @@ auto find_by_class(py::handle object, const Table& table) -> decltype(&*std::beg
 // -------------------------------------------------------------------------- schedules, policies
 
 Schedule to_schedule(py::handle object);
+
+/// While it lives this thread reads the base of a schedule's base.
+class DeeperSchedule {
+ public:
+  DeeperSchedule() {
+    if (Py_EnterRecursiveCall(" in a schedule's base") != 0) throw py::error_already_set();
+  }
+  ~DeeperSchedule() { Py_LeaveRecursiveCall(); }
+  DeeperSchedule(const DeeperSchedule&) = delete;
+  DeeperSchedule& operator=(const DeeperSchedule&) = delete;
+};
 
 struct ScheduleClass {
   std::string_view name;
@@ -165,6 +173,8 @@ const std::array<ScheduleClass, 10> schedule_classes{{
 }};
 
 Schedule to_schedule(py::handle object) {
+  // A base may be made to hold itself, behind the back of its class.
+  const DeeperSchedule deeper;
   if (is_number(object)) return py::cast<double>(object);
   const ScheduleClass* found = is_instance(object, "flatstep.schedules", "Schedule")
                                    ? find_by_class(object, schedule_classes)
@@ -251,11 +261,11 @@ class Reader {
   }
   void read(const Attribute&, py::handle value, bool& field) { field = py::cast<bool>(value); }
   void read(const Attribute& attribute, py::handle value, std::string& field) {
-    if (!py::isinstance<py::str>(value)) wrong_type(attribute.text(), "a string", value);
-    field = py::cast<std::string>(value);
+    field = to_text(value, attribute.text());
   }
-  void read(const Attribute&, py::handle value, std::vector<std::string>& field) {
-    field = py::cast<std::vector<std::string>>(value);
+  void read(const Attribute& attribute, py::handle value, std::vector<std::string>& field) {
+    field.clear();
+    for (const py::handle name : value) field.push_back(to_text(name, attribute.text()));
   }
   void read(const Attribute& attribute, py::handle value, GradientNormalization& field) {
     read_name(attribute, value, field, parse_gradient_normalization);
@@ -267,9 +277,10 @@ class Reader {
     read_name(attribute, value, field, parse_on_nonfinite);
   }
   template <class Level>
-  void read(const Attribute&, py::handle value, std::map<std::string, Level, std::less<>>& levels) {
+  void read(const Attribute& attribute, py::handle value,
+            std::map<std::string, Level, std::less<>>& levels) {
     for (const py::handle name : value) {
-      read_fields(value[name], levels[py::cast<std::string>(name)]);
+      read_fields(value[name], levels[to_text(name, attribute.text())]);
     }
   }
 

@@ -1,12 +1,15 @@
 // Threads, instruction sets and build information of the module flatstep._core.
 #include "runtime.hpp"
 
+#include "values.hpp"
+
 #include <flatstep/kernels/dispatch.hpp>
 #include <flatstep/threads.hpp>
 #include <flatstep/version.hpp>
 
 #include <pybind11/stl.h>
 
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -24,9 +27,9 @@ std::vector<std::string> available_isas() {
 void set_num_threads(py::handle threads) {
   const py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(threads.ptr()));
   if (!index) {
+    if (PyErr_ExceptionMatches(PyExc_TypeError) == 0) throw py::error_already_set();
     PyErr_Clear();
-    throw py::type_error("num_threads: expected an integer >= 1, got " +
-                         std::string(py::str(py::type::handle_of(threads).attr("__name__"))));
+    throw py::type_error("num_threads: expected an integer >= 1, got " + class_name(threads));
   }
   const long value = PyLong_AsLong(index.ptr());
   if (PyErr_Occurred() != nullptr) PyErr_Clear();
@@ -51,8 +54,13 @@ std::string compiler() {
 
 void register_runtime(py::module_& module) {
   // A bad FLATSTEP_ISA or FLATSTEP_NUM_THREADS is an error at import.
-  active_target();
-  ThreadPool::instance();
+  try {
+    active_target();
+    ThreadPool::instance();
+  } catch (const std::invalid_argument& error) {
+    // The variable's bytes are in it, which need not be text.
+    throw std::invalid_argument(shown(message(error.what())));
+  }
   module.attr("__version__") = std::string(version);
   module.attr("compiler") = compiler();
   module.attr("chunk_size") = chunk_size;
@@ -64,10 +72,9 @@ void register_runtime(py::module_& module) {
       "set_isa",
       [](py::handle name) {
         if (!py::isinstance<py::str>(name)) {
-          throw py::type_error("name: expected a str, such as \"avx2\", got " +
-                               std::string(py::str(py::type::handle_of(name).attr("__name__"))));
+          throw py::type_error("name: expected a str, such as \"avx2\", got " + class_name(name));
         }
-        set_target(py::cast<std::string>(name));
+        set_target(to_text(name, "name"));
       },
       py::arg("name"), "Use that instruction set from the next step on.");
   module.def(

@@ -1,6 +1,7 @@
 #include "values.hpp"
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <string>
 
@@ -11,6 +12,8 @@ namespace flatstep::python {
 std::int64_t to_integer(py::handle value, const char* name, std::int64_t least) {
   const py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(value.ptr()));
   if (!index) {
+    // Whatever else its __index__ raises, an interrupt for one, is not about its type.
+    if (PyErr_ExceptionMatches(PyExc_TypeError) == 0) throw py::error_already_set();
     PyErr_Clear();
     throw py::type_error(std::string(name) + ": expected an integer >= " + std::to_string(least) +
                          ", got " + std::string(py::repr(value)));
@@ -48,12 +51,37 @@ double none_or_value(py::handle value) {
 }
 
 std::string class_name(py::handle object) {
-  return py::cast<std::string>(py::type::handle_of(object).attr("__name__"));
+  return shown(py::type::handle_of(object).attr("__name__"));
+}
+
+std::string to_text(py::handle string, const std::string& argument) {
+  if (!PyUnicode_Check(string.ptr())) wrong_type(argument, "a string", string);
+  Py_ssize_t size = 0;
+  const char* const utf8 = PyUnicode_AsUTF8AndSize(string.ptr(), &size);
+  if (utf8 != nullptr) return {utf8, static_cast<std::size_t>(size)};
+  if (PyErr_ExceptionMatches(PyExc_UnicodeError) == 0) throw py::error_already_set();
+  PyErr_Clear();
+  throw py::value_error(argument + ": expected text that UTF-8 can write, got \"" + shown(string) +
+                        "\" with a lone surrogate; use another name");
+}
+
+std::string shown(py::handle string) {
+  const auto bytes = py::reinterpret_steal<py::object>(
+      PyUnicode_AsEncodedString(string.ptr(), "utf-8", "backslashreplace"));
+  if (!bytes) throw py::error_already_set();
+  return py::cast<std::string>(bytes);
+}
+
+py::object message(const char* text) {
+  auto decoded = py::reinterpret_steal<py::object>(
+      PyUnicode_DecodeUTF8(text, static_cast<Py_ssize_t>(std::strlen(text)), "backslashreplace"));
+  if (!decoded) throw py::error_already_set();
+  return decoded;
 }
 
 void wrong_type(const std::string& argument, const std::string& expected, py::handle got) {
-  throw py::type_error(argument + ": expected " + expected + ", got " +
-                       py::cast<std::string>(py::repr(got)) + " of type " + class_name(got));
+  throw py::type_error(argument + ": expected " + expected + ", got " + shown(py::repr(got)) +
+                       " of type " + class_name(got));
 }
 
 bool is_instance(py::handle object, const char* module, const char* name) {

@@ -27,6 +27,16 @@ double none_or_value(pybind11::handle value);
 
 std::string class_name(pybind11::handle object);
 
+/// A str in UTF-8, for names that are used again.
+/// @throws ValueError, naming the argument, for one that has no UTF-8
+std::string to_text(pybind11::handle string, const std::string& argument);
+
+/// Any str in UTF-8, with escapes where it has none: for messages.
+std::string shown(pybind11::handle string);
+
+/// A C++ exception's text as Python's, with escapes for what is no UTF-8.
+pybind11::object message(const char* text);
+
 /// Whether it is an instance of that class of that module.
 bool is_instance(pybind11::handle object, const char* module, const char* name);
 

@@ -74,6 +74,13 @@ def _is_sequence(value: object) -> bool:
 
 def _name(value: object, what: str) -> str:
     if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ParameterKeyError(
+                f"{what}: expected text that UTF-8 can write, got {value!a} with a lone "
+                "surrogate; use another name"
+            ) from None
         return value
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         return str(int(value))

@@ -70,6 +70,9 @@ class Schedule {
  public:
   using Points = std::map<std::int64_t, double>;
 
+  /// How many ramps may be the bases of each other.
+  static constexpr int max_ramps = 100;
+
   Schedule(double value) : form_(Fixed{value}) {}  // NOLINT(google-explicit-constructor)
 
   static Schedule fixed(double value) {
@@ -166,7 +169,13 @@ class Schedule {
   /// Warm-up over `num_iter` iterations; always by iteration, whatever the base schedule counts.
   static Schedule ramp(Schedule base, std::int64_t num_iter) {
     require_at_least("RampSchedule", "num_iter", num_iter, 1);
-    return {Ramp{std::make_shared<const Schedule>(std::move(base)), num_iter},
+    const auto* const inner = std::get_if<Ramp>(&base.form_);
+    const int depth = inner == nullptr ? 1 : inner->depth + 1;
+    if (depth > max_ramps) {  // each is a call deeper, also where it is compared or destroyed
+      refuse("RampSchedule", "base", "at most " + std::to_string(max_ramps - 1) + " ramps in it",
+             std::to_string(depth - 1) + "; multiply them into one");
+    }
+    return {Ramp{std::make_shared<const Schedule>(std::move(base)), num_iter, depth},
             ScheduleType::iteration};
   }
 
@@ -294,6 +303,7 @@ class Schedule {
   struct Ramp {
     std::shared_ptr<const Schedule> base;
     std::int64_t num_iter;
+    int depth;  ///< how many ramps it is, itself included
     double at(std::int64_t iteration, std::int64_t epoch) const {
       const double value = base->at(iteration, epoch);
       if (iteration >= num_iter - 1) return value;
