@@ -4,11 +4,17 @@
 // become Python's as they do in any other method.
 #pragma once
 
+#include "interpreter.hpp"
+
 #include <pybind11/pybind11.h>
 
 #include <array>
 #include <cstddef>
 #include <string>
+
+#if defined(__GLIBCXX__)
+#include <cxxabi.h>
+#endif
 
 namespace flatstep::python {
 
@@ -24,6 +30,7 @@ class ArgumentNames {
   std::array<PyObject*, N> sort(PyObject* const* given, Py_ssize_t positional,
                                 PyObject* keywords) const {
     std::array<PyObject*, N> sorted{};
+    if (positional == 0 && keywords == nullptr) return sorted;
     if (positional > 1) {
       throw pybind11::type_error(text() + ": expected at most 1 positional argument, got " +
                                  std::to_string(positional) + "; name the others");
@@ -67,8 +74,10 @@ class ArgumentNames {
 /// The C++ object behind `self`, whose type Python has checked.
 template <class C>
 C& object_of(PyObject* self) {
-  void* const object =
-      reinterpret_cast<pybind11::detail::instance*>(self)->get_value_and_holder().value_ptr();
+  auto* const instance = reinterpret_cast<pybind11::detail::instance*>(self);
+  // The usual layout, without the call that knows all of them.
+  void* const object = instance->simple_layout ? instance->simple_value_holder[0]
+                                               : instance->get_value_and_holder().value_ptr();
   if (object == nullptr) {
     throw pybind11::type_error(std::string(Py_TYPE(self)->tp_name) +
                                ": expected __init__ to have run; a subclass must call "
@@ -83,6 +92,10 @@ PyObject* call(Body&& body) noexcept {
   try {
     body();
     Py_RETURN_NONE;
+#if defined(__GLIBCXX__)
+  } catch (const abi::__forced_unwind&) {
+    sleep_for_ever();  // see interpreter.hpp; to end the handler would abort the process
+#endif
   } catch (pybind11::error_already_set& error) {
     error.restore();
   } catch (...) {
