@@ -36,6 +36,13 @@ std::vector<py::ssize_t> shape_of(py::handle array) {
   return {p->dimensions, p->dimensions + p->nd};
 }
 
+/// numpy.ma.MaskedArray, as long-lived as NumPy.
+PyTypeObject* masked_array() {
+  static PyObject* const type =
+      py::object(py::module_::import("numpy").attr("ma").attr("MaskedArray")).release().ptr();
+  return reinterpret_cast<PyTypeObject*>(type);
+}
+
 /// What to do with something that is no array.
 const char* array_remedy(py::handle object) {
   if (py::detail::npy_api::get().PyArray_Check_(object.ptr())) {
@@ -106,11 +113,37 @@ void require_memory(py::handle array, const std::string& what, bool written, con
 }  // namespace
 
 bool is_array(py::handle object) {
-  const auto& numpy = py::detail::npy_api::get();
-  if (Py_TYPE(object.ptr()) == numpy.PyArray_Type_) return true;
-  // A masked array's mask would be passed over.
-  return numpy.PyArray_Check_(object.ptr()) &&
-         !py::isinstance(object, py::module_::import("numpy").attr("ma").attr("MaskedArray"));
+  if (is_plain_array(object)) return true;
+  // A masked array's mask would be passed over. Asked of the type itself: isinstance asks the
+  // object for its __class__, which may be a property and do anything.
+  return py::detail::npy_api::get().PyArray_Check_(object.ptr()) &&
+         PyType_IsSubtype(Py_TYPE(object.ptr()), masked_array()) == 0;
+}
+
+TakenArray::TakenArray(py::handle array)
+    : array_(array.ptr()),
+      data_(proxy(array)->data),
+      descriptor_(proxy(array)->descr),
+      dimensions_(proxy(array)->nd),
+      flags_(proxy(array)->flags),
+      extents_{0, 0} {
+  if (dimensions_ == 1 || dimensions_ == 2) {
+    std::copy_n(proxy(array)->dimensions, 2, extents_);
+  } else {
+    dimensions_ = -1;
+  }
+}
+
+std::string TakenArray::change_of(const ArrayForm& form, bool written) const {
+  const auto* const now = py::detail::array_proxy(array_);
+  const auto shape = shape_of(array_);
+  if (shape != form.shape) return "shape " + text(shape);
+  if (now->descr != descriptor_) return "dtype " + dtype_of(array_);
+  const int order = (form.c_contiguous ? c_order : 0) | (form.f_contiguous ? f_order : 0);
+  if ((now->flags & order) != order) return "other strides";
+  if (now->data != data_ || (now->flags & aligned) == 0) return "it at another address";
+  if (written && (now->flags & writable) == 0) return "a read-only one";
+  return {};
 }
 
 bool is_float64(py::handle array, const std::string& key) {
@@ -144,18 +177,22 @@ ArrayForm form_of(py::handle array, std::string key) {
 }
 
 template <class T>
+T* memory_of(py::handle array, const ArrayForm& form) {
+  const auto* p = proxy(array);
+  const int needed =
+      aligned | (form.c_contiguous ? c_order : 0) | (form.f_contiguous ? f_order : 0);
+  if ((p->flags & needed) == needed && static_cast<std::size_t>(p->nd) == form.shape.size() &&
+      std::equal(form.shape.begin(), form.shape.end(), p->dimensions) && has_dtype<T>(array)) {
+    return reinterpret_cast<T*>(p->data);
+  }
+  return nullptr;
+}
+
+template <class T>
 T* gradient_memory(py::handle array, const ArrayForm& form, bool written) {
-  const bool is_numpy = is_array(array);
-  if (is_numpy) {
+  if (is_array(array) && (!written || (proxy(array)->flags & writable) != 0)) {
     // The usual case, without a text or a temporary.
-    const auto* p = proxy(array);
-    const int order = (form.c_contiguous ? c_order : 0) | (form.f_contiguous ? f_order : 0);
-    const int needed = aligned | (written ? writable : 0);
-    if ((p->flags & order) == order && (p->flags & needed) == needed &&
-        static_cast<std::size_t>(p->nd) == form.shape.size() &&
-        std::equal(form.shape.begin(), form.shape.end(), p->dimensions) && has_dtype<T>(array)) {
-      return reinterpret_cast<T*>(p->data);
-    }
+    if (T* const memory = memory_of<T>(array, form)) return memory;
   }
   const std::string what = "gradient " + quoted(form.key);
   require_array(array, what);
@@ -186,6 +223,8 @@ py::array view(T* memory, const ArrayForm& form, py::handle owner) {
 
 template float* parameter_memory<float>(py::handle, const std::string&);
 template double* parameter_memory<double>(py::handle, const std::string&);
+template float* memory_of<float>(py::handle, const ArrayForm&);
+template double* memory_of<double>(py::handle, const ArrayForm&);
 template float* gradient_memory<float>(py::handle, const ArrayForm&, bool);
 template double* gradient_memory<double>(py::handle, const ArrayForm&, bool);
 template py::array view<float>(float*, const ArrayForm&, py::handle);

@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 
 #include <cstddef>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,37 @@ struct ArrayForm {
   }
 };
 
+/// An array as it was when its memory was taken. Python may change it in place: resize it, set its
+/// shape, flags or state; then the memory is not what it was, or not there any more.
+class TakenArray {
+ public:
+  explicit TakenArray(pybind11::handle array);
+
+  /// Surely where and as large as it was. The other answer calls for change_of, which knows more than two dimensions.
+  bool is_as_taken() const {
+    const auto* const now = pybind11::detail::array_proxy(array_);
+    return now->data == data_ && now->nd == dimensions_ && now->flags == flags_ &&
+           now->dimensions[0] == extents_[0] && now->dimensions[1] == extents_[1];
+  }
+  static bool are_as_taken(std::span<const TakenArray> arrays) {
+    for (const TakenArray& array : arrays) {
+      if (!array.is_as_taken()) return false;
+    }
+    return true;
+  }
+
+  /// What is not as it was, as an error says it; empty where the memory serves as it did.
+  std::string change_of(const ArrayForm& form, bool written) const;
+
+ private:
+  PyObject* array_;
+  const char* data_;
+  PyObject* descriptor_;
+  int dimensions_;  ///< one or two, and -1 for any other number
+  int flags_;
+  pybind11::ssize_t extents_[2];  ///< of one dimension: its extent and its stride
+};
+
 /// The memory of an array that is a parameter: NumPy, of dtype T, contiguous, writable.
 /// @throws TypeError, ValueError
 template <class T>
@@ -36,6 +68,10 @@ ArrayForm form_of(pybind11::handle array, std::string key);
 template <class T>
 T* gradient_memory(pybind11::handle array, const ArrayForm& form, bool written);
 
+/// The memory of an array of that form and of dtype T; null where it is anything else.
+template <class T>
+T* memory_of(pybind11::handle array, const ArrayForm& form);
+
 /// An array on memory that `owner` keeps alive.
 template <class T>
 pybind11::array view(T* memory, const ArrayForm& form, pybind11::handle owner);
@@ -43,6 +79,11 @@ pybind11::array view(T* memory, const ArrayForm& form, pybind11::handle owner);
 /// Whether the parameters' dtype is float64; any but float32 and float64 is a TypeError.
 bool is_float64(pybind11::handle array, const std::string& key);
 
+/// An array of NumPy's own class.
+inline bool is_plain_array(pybind11::handle object) {
+  return Py_TYPE(object.ptr()) == pybind11::detail::npy_api::get().PyArray_Type_;
+}
+/// Any array but a masked one.
 bool is_array(pybind11::handle object);
 
 }  // namespace flatstep::python

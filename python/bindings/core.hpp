@@ -28,7 +28,8 @@ class Busy {
     if (flag_.exchange(true, std::memory_order_acquire)) {
       throw std::runtime_error(
           "this updater is in the middle of a step, in another thread or in a CustomUpdater; give "
-          "each thread an updater of its own (clone)");
+          "each thread an updater and parameters of its own (clone(params=copies); clone() alone "
+          "shares the parameters)");
     }
   }
   ~Busy() { flag_.store(false, std::memory_order_release); }
@@ -69,10 +70,10 @@ class Core {
   virtual void bind(pybind11::handle self, pybind11::handle gradients) = 0;
   virtual void accumulate(pybind11::handle self, pybind11::handle gradients) = 0;
   virtual void discard_accumulated() = 0;
-  virtual pybind11::object accumulated(pybind11::handle self) = 0;
-  virtual pybind11::array state_view(pybind11::handle self) = 0;
+  virtual pybind11::object accumulated() = 0;
+  virtual pybind11::array state_view() = 0;
   /// The state arrays of a slot by name.
-  virtual pybind11::dict state(pybind11::handle self, std::size_t slot) = 0;
+  virtual pybind11::dict state(std::size_t slot) = 0;
   /// All of it or nothing.
   virtual void restore(const std::vector<Restored>& arrays, std::vector<RateState> rates,
                        const Counters& counters) = 0;
@@ -88,6 +89,11 @@ class Core {
   virtual const std::optional<StepReport>& last() const = 0;
   /// What an array must be to stand for a slot.
   virtual const ArrayForm& form(std::size_t slot) const = 0;
+
+  /// For Python's garbage collector: every object that is held between steps, and letting go of
+  /// those that nothing else depends on.
+  virtual int traverse(visitproc visit, void* argument) const = 0;
+  virtual void clear() = 0;
 
  private:
   std::atomic<bool> busy_{false};

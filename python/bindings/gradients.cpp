@@ -1,5 +1,7 @@
 #include "gradients.hpp"
 
+#include "interpreter.hpp"
+
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -12,8 +14,12 @@ namespace {
 
 /// Any accepted form of gradients as one object per slot; errors of keys come from there.
 std::vector<py::object> in_slot_order(py::handle self, py::handle gradients) {
-  return self.attr("_in_slot_order")(gradients).cast<std::vector<py::object>>();
+  const py::object method = self.attr("_in_slot_order");
+  PyObject* const argument = gradients.ptr();
+  return call_python(method, &argument, 1).cast<std::vector<py::object>>();
 }
+
+constexpr const char* own_gradients = "expected gradients of their own (np.copy)";
 
 }  // namespace
 
@@ -29,13 +35,17 @@ Gradients<T>::Gradients(SlotForms slots, const Layout& layout, const NetworkSett
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     frozen_.push_back(settings.slots[i].frozen);
     const std::size_t size = layout.slots[i].size;
-    if (size > 0) parameter_ranges_.push_back({parameters[i], size, i, "parameter"});
+    if (size > 0) {
+      forbidden_.push_back({parameters[i], size, i, "parameter",
+                            "a step changes the parameters while it reads the gradients"});
+    }
   }
-  std::ranges::sort(parameter_ranges_, {}, &Range::begin);
+  std::ranges::sort(forbidden_, {}, &Range::begin);
 }
 
 template <class T>
 void Gradients<T>::take(py::handle self, py::handle gradients, bool written) {
+  taken_ = pointers_;
   if (PyDict_CheckExact(gradients.ptr()) && take_dict(gradients.ptr(), written)) return;
   kept_ = in_slot_order(self, gradients);
   for (std::size_t i = 0; i < kept_.size(); ++i) take_array(i, kept_[i], written);
@@ -45,24 +55,52 @@ void Gradients<T>::take(py::handle self, py::handle gradients, bool written) {
 template <class T>
 bool Gradients<T>::take_bound(bool written) {
   if (bound_.empty()) return false;
-  pointers_ = bound_;
-  if (written) {
-    for (std::size_t i = 0; i < bound_.size(); ++i) take_array(i, bound_arrays_[i], true);
+  taken_ = bound_;
+  if (!written && TakenArray::are_as_taken(bound_as_taken_)) return true;
+  for (std::size_t k = 0; k < bound_as_taken_.size(); ++k) {
+    const ArrayForm& form = slots_.forms[bound_slots_[k]];
+    const std::string change = bound_as_taken_[k].change_of(form, written);
+    if (change.empty()) continue;
+    throw py::value_error("gradient \"" + form.key +
+                          "\": expected the bound array as it was when it was bound, got " +
+                          change + "; call bind_gradients again");
   }
   return true;
 }
 
 template <class T>
-void Gradients<T>::take_own(std::span<T* const> memory) {
-  std::ranges::copy(memory, pointers_.begin());
+void Gradients<T>::bind(py::handle self, py::handle gradients) {
+  std::vector<py::object> arrays = in_slot_order(self, gradients);
+  std::vector<TakenArray> as_taken;
+  std::vector<std::size_t> slots;
+  for (std::size_t i = 0; i < arrays.size(); ++i) {
+    take_array(i, arrays[i], false);
+    if (pointers_[i] == nullptr) continue;
+    as_taken.emplace_back(arrays[i]);
+    slots.push_back(i);
+  }
+  std::vector<T*> bound = pointers_;
+  bound_.swap(bound);
+  bound_as_taken_.swap(as_taken);
+  bound_slots_.swap(slots);
+  bound_arrays_.swap(arrays);  // the old ones go last: that may run Python
 }
 
 template <class T>
-void Gradients<T>::bind(py::handle self, py::handle gradients) {
-  std::vector<py::object> arrays = in_slot_order(self, gradients);
-  for (std::size_t i = 0; i < arrays.size(); ++i) take_array(i, arrays[i], false);
-  bound_ = pointers_;
-  bound_arrays_ = std::move(arrays);
+void Gradients<T>::unbind() {
+  std::vector<py::object> arrays;
+  bound_.clear();
+  bound_as_taken_.clear();
+  bound_slots_.clear();
+  bound_arrays_.swap(arrays);
+}
+
+template <class T>
+void Gradients<T>::forbid(std::span<const T> memory, const char* what, const char* why) {
+  if (memory.empty()) return;
+  forbidden_.push_back({memory.data(), memory.size(), no_slot, what, why});
+  std::ranges::sort(forbidden_, {}, &Range::begin);
+  std::ranges::fill(apart_, nullptr);  // something else may have lain there
 }
 
 /// A dict of arrays by key: no lookup where the keys are ours and in order. False where it is
@@ -70,36 +108,36 @@ void Gradients<T>::bind(py::handle self, py::handle gradients) {
 template <class T>
 bool Gradients<T>::take_dict(PyObject* gradients, bool written) {
   const std::size_t count = slots_.keys.size();
-  std::size_t found = 0;
   std::size_t i = 0;
   Py_ssize_t position = 0;
   PyObject* key = nullptr;
   PyObject* value = nullptr;
   for (; i < count && PyDict_Next(gradients, &position, &key, &value); ++i) {
-    if (key != slots_.keys[i].ptr() || !is_array(value)) break;
+    if (key != slots_.keys[i].ptr() || !is_plain_array(value)) break;
     if (keeps_alive_) kept_.push_back(py::reinterpret_borrow<py::object>(value));
     take_array(i, value, written);
-    ++found;
   }
-  for (; i < count; ++i) {
+  if (i == count) return count == static_cast<std::size_t>(PyDict_GET_SIZE(gradients));
+
+  // To look up a key may run Python, of a key's class, which may do with the dict and its arrays
+  // what it likes: hold on to all of them first, look at them last.
+  kept_.clear();
+  std::size_t found = 0;
+  for (i = 0; i < count; ++i) {
     value = PyDict_GetItemWithError(gradients, slots_.keys[i].ptr());
     if (value == nullptr) {
       if (PyErr_Occurred() != nullptr) throw py::error_already_set();
       if (!frozen_[i]) return false;
-      pointers_[i] = nullptr;
+      kept_.push_back(py::none());
       continue;
     }
     ++found;
-    if (value == Py_None && frozen_[i]) {
-      pointers_[i] = nullptr;
-    } else if (is_array(value)) {
-      if (keeps_alive_) kept_.push_back(py::reinterpret_borrow<py::object>(value));
-      take_array(i, value, written);
-    } else {
-      return false;
-    }
+    kept_.push_back(py::reinterpret_borrow<py::object>(value));
+    if (!(value == Py_None && frozen_[i]) && !is_array(value)) return false;
   }
-  return found == static_cast<std::size_t>(PyDict_GET_SIZE(gradients));
+  if (found != static_cast<std::size_t>(PyDict_GET_SIZE(gradients))) return false;
+  for (i = 0; i < count; ++i) take_array(i, kept_[i], written);
+  return true;
 }
 
 template <class T>
@@ -109,7 +147,7 @@ void Gradients<T>::take_array(std::size_t i, py::handle value, bool written) {
   T* const memory = gradient_memory<T>(value, slots_.forms[i], written);
   // Usually where the last one was. What is written is checked against all others: require_apart.
   if (!written && memory != apart_[i]) {
-    require_apart_from_parameters(i, memory);
+    require_apart_from_forbidden(i, memory);
     apart_[i] = memory;
   }
   pointers_[i] = memory;
@@ -117,8 +155,8 @@ void Gradients<T>::take_array(std::size_t i, py::handle value, bool written) {
 
 /// That a mapping gives the same arrays again: an update written into a temporary would be lost.
 template <class T>
-void Gradients<T>::require_lasting(py::handle self, py::handle gradients) const {
-  const std::vector<py::object> again = in_slot_order(self, gradients);
+void Gradients<T>::require_lasting(py::handle self, py::handle gradients) {
+  std::vector<py::object> again = in_slot_order(self, gradients);
   for (std::size_t i = 0; i < again.size(); ++i) {
     if (pointers_[i] == nullptr ||
         gradient_memory<T>(again[i], slots_.forms[i], true) == pointers_[i]) {
@@ -128,38 +166,35 @@ void Gradients<T>::require_lasting(py::handle self, py::handle gradients) const 
                          "\": expected an array that the mapping keeps, got a new one at each "
                          "access; update() would write into a temporary: give it a dict (dict(…))");
   }
+  kept_.swap(again);  // Python has run since the first ones were looked at
 }
 
-/// A step changes parameters while it reads gradients: these may share memory with none but their
-/// own, element for element.
+/// A step changes parameters and state while it reads gradients: these may share memory with none
+/// but their own parameter, element for element.
 template <class T>
-void Gradients<T>::require_apart_from_parameters(std::size_t i, const T* memory) const {
+void Gradients<T>::require_apart_from_forbidden(std::size_t i, const T* memory) const {
   const std::size_t size = layout_.slots[i].size;
   if (size == 0 || memory == parameters_[i]) return;
-  const auto end_of = [](const Range& range) { return range.begin + range.size; };
   const auto found =
-      std::upper_bound(parameter_ranges_.begin(), parameter_ranges_.end(), memory,
-                       [&](const T* begin, const Range& range) { return begin < end_of(range); });
-  if (found == parameter_ranges_.end() || found->begin >= memory + size) return;
-  refuse_overlap({memory, size, i, "gradient"}, *found,
-                 "a step changes the parameters while it reads the gradients: expected gradients "
-                 "of their own (np.copy)");
+      std::upper_bound(forbidden_.begin(), forbidden_.end(), memory,
+                       [](const T* begin, const Range& range) { return begin < range.end(); });
+  if (found == forbidden_.end() || found->begin >= memory + size) return;
+  refuse_overlap({memory, size, i, "gradient", ""}, *found,
+                 found->why + std::string(": ") + own_gradients);
 }
 
 template <class T>
 void Gradients<T>::require_apart() {
-  ranges_.clear();
-  for (std::size_t i = 0; i < pointers_.size(); ++i) {
+  ranges_ = forbidden_;
+  for (std::size_t i = 0; i < taken_.size(); ++i) {
     const std::size_t size = layout_.slots[i].size;
-    if (size == 0) continue;
-    ranges_.push_back({parameters_[i], size, i, "parameter"});
-    if (pointers_[i] != nullptr) ranges_.push_back({pointers_[i], size, i, "gradient"});
+    if (size > 0 && taken_[i] != nullptr) ranges_.push_back({taken_[i], size, i, "gradient", ""});
   }
   std::ranges::sort(ranges_, {}, &Range::begin);
   for (std::size_t k = 1; k < ranges_.size(); ++k) {
     const Range& a = ranges_[k - 1];
     const Range& b = ranges_[k];
-    if (b.begin < a.begin + a.size) {
+    if (b.begin < a.end()) {
       refuse_overlap(a, b,
                      "update() writes into the gradients: expected arrays of their own (np.copy)");
     }
@@ -168,8 +203,13 @@ void Gradients<T>::require_apart() {
 
 template <class T>
 void Gradients<T>::refuse_overlap(const Range& a, const Range& b, const std::string& why) const {
-  throw py::value_error(std::string(a.what) + " \"" + slots_.forms[a.slot].key + "\" and " +
-                        b.what + " \"" + slots_.forms[b.slot].key + "\" overlap in memory; " + why);
+  throw py::value_error(name_of(a) + " and " + name_of(b) + " overlap in memory; " + why);
+}
+
+template <class T>
+std::string Gradients<T>::name_of(const Range& range) const {
+  if (range.slot == no_slot) return range.what;
+  return std::string(range.what) + " \"" + slots_.forms[range.slot].key + '"';
 }
 
 template class Gradients<float>;

@@ -1,5 +1,7 @@
 #include "python_updater.hpp"
 
+#include "arrays.hpp"
+#include "interpreter.hpp"
 #include "values.hpp"
 
 #include <flatstep/text.hpp>
@@ -9,6 +11,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <exception>
+#include <iterator>
 #include <span>
 #include <stdexcept>
 
@@ -35,8 +38,9 @@ PythonUpdater::PythonUpdater(py::handle instance)
 
 std::shared_ptr<const PythonUpdater> PythonUpdater::make(py::handle instance) {
   return {new PythonUpdater(instance), [](const PythonUpdater* updater) {
-            const py::gil_scoped_acquire lock;
-            const std::unique_ptr<const PythonUpdater> owned(updater);
+            drop_locked(
+                [](const void* dropped) { delete static_cast<const PythonUpdater*>(dropped); },
+                updater);
           }};
 }
 
@@ -47,17 +51,17 @@ void PythonUpdater::read_state() {
   }
   for (const py::handle name : names) {
     if (!py::isinstance<py::str>(name)) wrong_type(name_ + ": state", "names as strings", name);
-    names_.push_back(py::cast<std::string>(name));
+    names_.push_back(to_text(name, name_ + ": state"));
     if (names_.back().empty() || std::ranges::count(names_, names_.back()) > 1) {
       throw std::invalid_argument(name_ + ": state: expected different names, none of them " +
-                                  "empty, got " + py::cast<std::string>(py::repr(names)));
+                                  "empty, got " + shown(py::repr(names)));
     }
   }
   for (const std::string& name : names_) info_.state.push_back({name});
   initial_state_.resize(names_.size(), 0.0);
   const py::object initial = instance_.attr("initial_state");
   for (const py::handle key : initial) {
-    const auto name = py::cast<std::string>(py::str(key));
+    const std::string name = shown(py::str(key));
     const std::size_t place = text::place(name_ + ": initial_state", names_, name);
     const py::object value = initial[key];
     if (!PyNumber_Check(value.ptr())) {
@@ -71,21 +75,33 @@ void PythonUpdater::read_state() {
 /// them.
 template <class T>
 bool PythonUpdater::call(const CallbackArguments<T>& arguments) const {
-  const py::gil_scoped_acquire lock;
+  const Locked lock;
+  ThreadEndsHere end;
+  const bool done = call_locked(arguments);
+  end.returned();
+  return done;
+}
+
+/// Whoever calls it has the interpreter's lock.
+template <class T>
+bool PythonUpdater::call_locked(const CallbackArguments<T>& arguments) const {
   try {
-    // The callback had the arrays, and may have done with them what it likes.
+    const std::vector<py::ssize_t> shape(arguments.shape.begin(), arguments.shape.end());
+    const ArrayForm form{"", shape, !arguments.column_major, arguments.column_major};
+    // The callback had the arrays, and may have done with them what it likes: resized them, given
+    // them another dtype, shape, or state.
     const auto take_back = [&](const py::array_t<T>& array, std::span<T> to,
                                const std::string& what) {
-      if (static_cast<std::size_t>(array.size()) != to.size() ||
-          (array.flags() & (py::array::c_style | py::array::f_style)) == 0) {
+      const T* const data = memory_of<T>(array, form);
+      if (data == nullptr) {
         throw py::value_error(name_ + ".get_gradient: " + what +
-                              ": expected it changed in place, got it resized; write " + what +
-                              "[...] = value");
+                              ": expected it changed in place, got it resized or of another shape "
+                              "or dtype; write " +
+                              what + "[...] = value");
       }
-      std::copy_n(array.data(), to.size(), to.data());
+      std::copy_n(data, to.size(), to.data());
     };
     const auto array_of = [&](const T* data) {
-      const std::vector<py::ssize_t> shape(arguments.shape.begin(), arguments.shape.end());
       const auto strides = arguments.column_major
                                ? py::detail::f_strides(shape, py::ssize_t{sizeof(T)})
                                : py::detail::c_strides(shape, py::ssize_t{sizeof(T)});
@@ -100,8 +116,10 @@ bool PythonUpdater::call(const CallbackArguments<T>& arguments) const {
     }
     const py::object rate =
         hyper_parameters_.empty() ? py::none() : py::object(py::float_(arguments.learning_rate));
-    const py::object returned =
-        instance_.attr("get_gradient")(gradient, state, rate, arguments.iteration);
+    const py::object method = instance_.attr("get_gradient");
+    const py::int_ iteration(arguments.iteration);
+    PyObject* const given[] = {gradient.ptr(), state.ptr(), rate.ptr(), iteration.ptr()};
+    const py::object returned = call_python(method, given, std::size(given));
     if (!returned.is_none()) {
       wrong_type(name_ + ".get_gradient", "None, the update being left in g (g[...] = update)",
                  returned);
@@ -114,8 +132,9 @@ bool PythonUpdater::call(const CallbackArguments<T>& arguments) const {
       }
       take_back(arrays[i], arguments.state[i], "state[" + text::quoted(names_[i]) + "]");
     }
-    for (const auto& item : state) {
-      const auto name = py::cast<std::string>(py::str(item.first));
+    // A list of the keys, as a key's __str__ may change the dict.
+    for (const py::handle key : py::reinterpret_steal<py::list>(PyDict_Keys(state.ptr()))) {
+      const std::string name = shown(py::str(key));
       if (std::ranges::count(names_, name) == 0) {
         throw py::value_error(name_ + ".get_gradient: state[" + text::quoted(name) +
                               "]: expected a name that the class declares, got a new one, which "

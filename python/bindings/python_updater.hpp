@@ -30,6 +30,8 @@ class PythonUpdater {
   void read_state();
   template <class T>
   bool call(const CallbackArguments<T>& arguments) const;
+  template <class T>
+  bool call_locked(const CallbackArguments<T>& arguments) const;
 
   pybind11::object instance_;
   std::string name_;

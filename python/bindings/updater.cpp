@@ -10,6 +10,8 @@
 #include "core.hpp"
 #include "fast_method.hpp"
 #include "gradients.hpp"
+#include "interpreter.hpp"
+#include "python_updater.hpp"
 #include "values.hpp"
 
 #include <flatstep/multi_layer_updater.hpp>
@@ -49,12 +51,22 @@ class TypedCore final : public Core {
       : arrays_(std::move(slots.arrays)),
         updater_(configuration, named_slots(slots.names), monitor),
         gradients_({std::move(slots.keys), forms_of(slots.names)}, updater_.layout(),
-                   updater_.settings(), updater_.parameters(), lets_python_run()) {}
+                   updater_.settings(), updater_.parameters(), lets_python_run()) {
+    for (const py::object& array : arrays_) as_taken_.emplace_back(array);
+    gradients_.forbid(updater_.state_view(), "the updater's state",
+                      "a step changes the state while it reads the gradients");
+    for (const SlotSettings& slot : updater_.settings().slots) {
+      if (!slot.updater.kind->is_callback()) continue;
+      const auto* updater = static_cast<const PythonUpdater*>(slot.updater.owner.get());
+      if (std::ranges::count(python_updaters_, updater) == 0) python_updaters_.push_back(updater);
+    }
+  }
 
   void run(py::handle self, const StepArguments& arguments, bool applies) override {
     StepOptions options;
-    if (!arguments.iteration.is_none()) options.iteration = to_iteration(arguments.iteration);
-    if (!arguments.epoch.is_none()) options.epoch = to_integer(arguments.epoch, "epoch", 0);
+    const auto given = [](py::handle value) { return value && !value.is_none(); };
+    if (given(arguments.iteration)) options.iteration = to_iteration(arguments.iteration);
+    if (given(arguments.epoch)) options.epoch = to_integer(arguments.epoch, "epoch", 0);
     if (arguments.batch_size) {
       options.batch_size = to_integer(arguments.batch_size, "batch_size", 1);
     }
@@ -67,11 +79,14 @@ class TypedCore final : public Core {
       gradients_.take(self, arguments.gradients, !applies);
     }
     if (!applies) gradients_.require_apart();
+    require_parameters_as_taken(applies);  // last, as all before it may run Python
 
     const StepReport report = run_unlocked(options, applies);
-    if (report.status == StepStatus::abandoned) throw py::error_already_set();
-    if (report.status == StepStatus::invalid) {
-      throw std::logic_error("a step that was checked was refused: please report this");
+    if (report.status != StepStatus::done) {
+      if (report.status == StepStatus::abandoned) throw py::error_already_set();
+      if (report.status == StepStatus::invalid) {
+        throw std::logic_error("a step that was checked was refused: please report this");
+      }
     }
     last_ = report;
     if (report.status == StepStatus::nonfinite) raise_nonfinite(from_sum);
@@ -87,13 +102,7 @@ class TypedCore final : public Core {
     const Busy busy = enter();
     const KeptAlive kept(gradients_);
     gradients_.take(self, gradients, false);
-    const Layout& layout = updater_.layout();
-    if (sums_.empty()) {
-      sum_memory_.assign(layout.size, T{0});
-      for (const LayoutSlot& slot : layout.slots) {
-        sums_.push_back(sum_memory_.data() + slot.offset);
-      }
-    }
+    if (sums_.empty()) make_sums();
     updater_.accumulate(sums_, gradients_.pointers());
     summed_ = true;
   }
@@ -103,26 +112,29 @@ class TypedCore final : public Core {
     clear_sums();
   }
 
-  py::object accumulated(py::handle self) override {
+  py::object accumulated() override {
     if (!summed_) return py::none();
+    const py::object owner = owner_of(sum_memory_);
     py::dict sums;
     for (std::size_t i = 0; i < sums_.size(); ++i) {
-      sums[gradients_.keys()[i]] = view(sums_[i], gradients_.form(i), self);
+      sums[gradients_.keys()[i]] = view(sums_[i], gradients_.form(i), owner);
     }
     return sums;
   }
 
-  py::array state_view(py::handle self) override {
+  py::array state_view() override {
     const std::span<T> state = updater_.state_view();
-    return view(state.data(), {"", {static_cast<py::ssize_t>(state.size())}, true, true}, self);
+    return view(state.data(), {"", {static_cast<py::ssize_t>(state.size())}, true, true},
+                owner_of(updater_.state_memory()));
   }
 
-  py::dict state(py::handle self, std::size_t slot) override {
+  py::dict state(std::size_t slot) override {
+    const py::object owner = owner_of(updater_.state_memory());
     py::dict arrays;
     const LayoutSlot& s = updater_.layout().slots.at(slot);
     for (std::size_t a = 0; a < s.state.size(); ++a) {
       arrays[py::str(std::string(s.state[a].description.name))] =
-          view(updater_.state(slot, a).data(), state_form(slot, a), self);
+          view(updater_.state(slot, a).data(), state_form(slot, a), owner);
     }
     return arrays;
   }
@@ -155,6 +167,16 @@ class TypedCore final : public Core {
   SlotReport report(std::size_t slot) const override { return updater_.report(slot); }
   const std::optional<StepReport>& last() const override { return last_; }
   const ArrayForm& form(std::size_t slot) const override { return gradients_.form(slot); }
+
+  // Not the arrays of a step under way: its caller holds those.
+  int traverse(visitproc visit, void* arg) const override {
+    for (const py::object& object : arrays_) Py_VISIT(object.ptr());
+    for (const py::object& object : gradients_.keys()) Py_VISIT(object.ptr());
+    for (const py::object& object : gradients_.bound()) Py_VISIT(object.ptr());
+    for (const PythonUpdater* const updater : python_updaters_) Py_VISIT(updater->instance().ptr());
+    return 0;
+  }
+  void clear() override { gradients_.unbind(); }
 
  private:
   /// While it lives, so do the arrays of the step under way, whatever becomes of the dict that they
@@ -209,9 +231,46 @@ class TypedCore final : public Core {
            });
   }
 
+  /// The memory of the sums; all of it or nothing.
+  void make_sums() {
+    const Layout& layout = updater_.layout();
+    auto memory = std::make_shared<std::vector<T>>(layout.size, T{0});
+    std::vector<T*> sums;
+    for (const LayoutSlot& slot : layout.slots) sums.push_back(memory->data() + slot.offset);
+    gradients_.forbid(*memory, "the accumulated gradients",
+                      "accumulate() changes them, and so does the step after it");
+    sum_memory_ = std::move(memory);
+    sums_ = std::move(sums);
+  }
+
   void clear_sums() {
-    std::ranges::fill(sum_memory_, T{0});
+    if (sum_memory_) std::ranges::fill(*sum_memory_, T{0});
     summed_ = false;
+  }
+
+  /// What keeps that memory alive as the base of a view. Not the updater: through an array, which
+  /// Python's garbage collector does not look into, it would keep itself alive.
+  static py::object owner_of(std::shared_ptr<const void> memory) {
+    auto owned = std::make_unique<std::shared_ptr<const void>>(std::move(memory));
+    py::capsule capsule(owned.get(), [](void* pointer) {
+      delete static_cast<std::shared_ptr<const void>*>(pointer);
+    });
+    static_cast<void>(owned.release());
+    return capsule;
+  }
+
+  /// That the parameters are where they were when the updater was made.
+  void require_parameters_as_taken(bool written) const {
+    if (TakenArray::are_as_taken(as_taken_)) return;
+    for (std::size_t i = 0; i < as_taken_.size(); ++i) {
+      const ArrayForm& form = gradients_.form(i);
+      const std::string change = as_taken_[i].change_of(form, written);
+      if (change.empty()) continue;
+      throw py::value_error("parameter \"" + form.key +
+                            "\": expected the array as it was when the updater was made, got " +
+                            change +
+                            "; make a new updater (clone(params=arrays) takes the state along)");
+    }
   }
 
   void take_kept_gradients(bool applies) {
@@ -235,8 +294,9 @@ class TypedCore final : public Core {
       return applies ? updater_.step(std::span<const T* const>(gradients), options)
                      : updater_.update(gradients, options);
     };
-    if (updater_.layout().size < elements_to_release_lock) return run();
-    const py::gil_scoped_release unlocked;
+    // The thread that ends the interpreter has a lock to give, but nobody to give it to.
+    if (updater_.layout().size < elements_to_release_lock || interpreter_ends()) return run();
+    const Unlocked unlocked;
     return run();
   }
 
@@ -262,10 +322,12 @@ class TypedCore final : public Core {
   }
 
   std::vector<py::object> arrays_;  ///< the parameters, kept alive
+  std::vector<TakenArray> as_taken_;
   Updater<T> updater_;
   Gradients<T> gradients_;
   std::optional<StepReport> last_;
-  std::vector<T> sum_memory_;
+  std::vector<const PythonUpdater*> python_updaters_;  ///< those of the settings, each once
+  std::shared_ptr<std::vector<T>> sum_memory_;
   std::vector<T*> sums_;
   bool summed_ = false;
 };
@@ -288,8 +350,9 @@ std::unique_ptr<Core> make_core(py::handle configuration, const py::list& names,
   const NetworkConfiguration network = to_network_configuration(configuration);
   SlotArguments slots;
   for (const py::handle name : names) {
-    const auto [key, layer, param] = name.cast<std::tuple<std::string, std::string, std::string>>();
-    slots.names.push_back({key, layer, param});
+    const auto parts = name.cast<py::tuple>();
+    slots.names.push_back({to_text(parts[0], "key"), to_text(parts[1], "layer"),
+                           to_text(parts[2], "parameter type")});
     slots.keys.push_back(name.cast<py::tuple>()[0]);
   }
   for (const py::handle array : arrays) {
@@ -431,10 +494,31 @@ PyObject* step_or_update(PyObject* self, PyObject* const* given, Py_ssize_t posi
     static const ArgumentNames<4> names(applies ? "step" : "update",
                                         {"gradients", "iteration", "epoch", "batch_size"});
     const auto [gradients, iteration, epoch, batch_size] = names.sort(given, positional, keywords);
-    const auto or_none = [](PyObject* argument) { return argument ? argument : Py_None; };
-    object_of<Core>(self).run(
-        self, {or_none(gradients), or_none(iteration), or_none(epoch), batch_size}, applies);
+    object_of<Core>(self).run(self, {gradients ? gradients : Py_None, iteration, epoch, batch_size},
+                              applies);
   });
+}
+
+/// The C++ object behind `self`; null where __init__ has not run.
+Core* made(PyObject* self) {
+  return static_cast<Core*>(
+      reinterpret_cast<py::detail::instance*>(self)->get_value_and_holder().value_ptr());
+}
+
+/// Lets Python's garbage collector see what an updater holds: the arrays, and the CustomUpdaters,
+/// may hold it.
+void make_collectable(PyHeapTypeObject* heap_type) {
+  PyTypeObject& type = heap_type->ht_type;
+  type.tp_flags |= Py_TPFLAGS_HAVE_GC;
+  type.tp_traverse = [](PyObject* self, visitproc visit, void* arg) {
+    Py_VISIT(Py_TYPE(self));
+    const Core* const core = made(self);
+    return core == nullptr ? 0 : core->traverse(visit, arg);
+  };
+  type.tp_clear = [](PyObject* self) {
+    if (Core* const core = made(self)) core->clear();
+    return 0;
+  };
 }
 
 // Their first lines are signatures as pybind11 writes them, for the tools that read those.
@@ -580,7 +664,8 @@ void register_updater(py::module_& module) {
   module.def("check_parameters", &check_parameters, py::arg("keys"), py::arg("arrays"),
              "Raises for an array that cannot be a parameter, each by itself.");
 
-  py::class_<Core> type(module, "Updater", "What all updaters share; see MultiLayerUpdater.");
+  py::class_<Core> type(module, "Updater", "What all updaters share; see MultiLayerUpdater.",
+                        py::custom_type_setup(&make_collectable));
   add_fast_method(type, step_definition);
   add_fast_method(type, update_definition);
   type.def(py::init(&make_core), py::arg("configuration"), py::arg("names"), py::arg("arrays"),
@@ -608,7 +693,7 @@ A step that ``on_nonfinite="raise"`` refuses keeps the buffer: see ``discard_acc
           "discard_accumulated", [](const Self& self) { self->discard_accumulated(); },
           "Forget what ``accumulate`` has added up.")
       .def_property_readonly(
-          "accumulated", [](const Self& self) { return self->accumulated(self.object); },
+          "accumulated", [](const Self& self) { return self->accumulated(); },
           "The accumulated gradients by key, as live views; None where there are none.")
       .def_property(
           "iteration", [](const Self& self) { return self->counters().iteration; },
@@ -635,10 +720,12 @@ A step that ``on_nonfinite="raise"`` refuses keeps the buffer: see ``discard_acc
           },
           "How many steps ``on_nonfinite=\"skip\"`` has refused.")
       .def_property_readonly(
-          "state_view", [](const Self& self) { return self->state_view(self.object); },
+          "_made", [](py::handle self) { return made(self.ptr()) != nullptr; },
+          "Whether __init__ has run.")
+      .def_property_readonly(
+          "state_view", [](const Self& self) { return self->state_view(); },
           "The flat updater state: one live array, in DL4J's order.")
-      .def("_state",
-           [](const Self& self, std::size_t slot) { return self->state(self.object, slot); })
+      .def("_state", [](const Self& self, std::size_t slot) { return self->state(slot); })
       .def("_layout", &layout_list)
       .def("_updater_blocks", &block_list)
       .def("_settings", &settings_of)
@@ -653,7 +740,7 @@ A step that ``on_nonfinite="raise"`` refuses keeps the buffer: see ``discard_acc
           "_alone",
           [](const Self& self, const py::function& work) {
             const Busy busy = self->enter();
-            return work();
+            return call_python(work, nullptr, 0);
           },
           py::arg("work"),
           "What work() returns, called while no step of this updater can begin; RuntimeError where "

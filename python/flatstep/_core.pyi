@@ -239,6 +239,11 @@ class Updater:
         Left alone: the parameters.
         """
     @property
+    def _made(self) -> bool:
+        """
+        Whether __init__ has run.
+        """
+    @property
     def accumulated(self) -> typing.Any:
         """
         The accumulated gradients by key, as live views; None where there are none.

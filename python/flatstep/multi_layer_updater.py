@@ -45,6 +45,11 @@ class NetworkUpdater(_core.Updater):
         *,
         monitor: bool = False,
     ) -> None:
+        if self._made:
+            raise TypeError(
+                f"{type(self).__name__}: expected one call of __init__, got another on an updater "
+                "that is made; make a new one"
+            )
         if not isinstance(configuration, MultiLayerConfiguration):
             raise TypeError(
                 "configuration: expected a MultiLayerConfiguration, got "
@@ -101,8 +106,7 @@ class NetworkUpdater(_core.Updater):
     @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype of parameters, gradients and state, float32 or float64."""
-        dtype: np.dtype[Any] = self._named[0].array.dtype
-        return dtype
+        return self.state_view.dtype
 
     @property
     def monitor(self) -> bool:
