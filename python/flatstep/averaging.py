@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .multi_layer_updater import NetworkUpdater
 
@@ -70,20 +71,34 @@ def aggregate(updaters: Iterable[_U]) -> _U:
             )
     combined = first.clone()
     combined.discard_accumulated()
-    combined.state_view[...] = np.mean(
-        [worker.state_view for worker in workers], axis=0, dtype=np.float64
-    )
+    mean = np.mean([worker.state_view for worker in workers], axis=0, dtype=np.float64)
     rates = [worker._rates() for worker in workers]
-    combined._set_rates(
-        [
-            (
-                _mean([w.learning_rate(slot.key) for w in workers], [r[i][0] for r in rates]),
-                _mean([w.momentum(slot.key) for w in workers], [r[i][1] for r in rates]),
-            )
-            for i, slot in enumerate(combined.layout)
-        ]
+    mean_rates = [
+        (
+            _mean([w.learning_rate(slot.key) for w in workers], [r[i][0] for r in rates]),
+            _mean([w.momentum(slot.key) for w in workers], [r[i][1] for r in rates]),
+        )
+        for i, slot in enumerate(combined.layout)
+    ]
+    arrays = _in_slots(combined, mean.astype(combined.dtype))
+    combined._alone(
+        lambda: combined._restore(
+            arrays, mean_rates, combined.iteration, combined.epoch, combined.skipped_steps
+        )
     )
     return combined
+
+
+def _in_slots(updater: NetworkUpdater, state: NDArray[Any]) -> list[tuple[int, int, NDArray[Any]]]:
+    """A state in the state view's order as (slot, array, values)."""
+    start = updater.state_view.ctypes.data
+    arrays = []
+    for place, slot in enumerate(updater.layout):
+        for array, target in enumerate(updater.state(slot.key).values()):
+            begin = (target.ctypes.data - start) // state.itemsize
+            values = state[begin : begin + target.size].reshape(target.shape, order=slot.order)
+            arrays.append((place, array, values))
+    return arrays
 
 
 def _mean(rates: Iterable[float | None], set_rates: Iterable[float | None]) -> float | None:

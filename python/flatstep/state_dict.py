@@ -103,7 +103,9 @@ def take_state_dict(
             f"state_dict: missing or unknown: {listed(left_out)}; expected the state of the "
             "same parameters and updaters (strict=False leaves these out)"
         )
-    updater._alone(lambda: updater._restore(arrays, rates, **counters))
+    # By position: pybind11 looks for names by strings that it does not check for want of memory.
+    iteration, epoch, skipped_steps = (counters[name] for name in _COUNTERS)
+    updater._alone(lambda: updater._restore(arrays, rates, iteration, epoch, skipped_steps))
     return left_out
 
 

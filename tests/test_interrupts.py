@@ -1,0 +1,139 @@
+"""An interrupt at any point of the Python code: the updater is never left locked, nor half changed.
+
+A tracer raises KeyboardInterrupt at the k-th opcode that flatstep's own Python code runs, for every
+k until the call returns; a real Ctrl-C falls between opcodes, too.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+from snapshots import bits
+
+import flatstep as fs
+
+PACKAGE = os.path.dirname(fs.__file__)
+
+
+class Interrupter:
+    """Raises at the event of that number, counted from 0."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        return self.count
+
+    def count(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if event == "opcode":
+            if self.left == 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            self.left -= 1
+        return self.count
+
+
+def interrupted(work: Callable[[], Any], at: int) -> bool:
+    """Whether there was an event of that number."""
+    before = sys.gettrace()
+    sys.settrace(Interrupter(at))
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+CONFIG = fs.MultiLayerConfiguration(
+    updater=fs.Adam(0.1), layers={"1": fs.LayerConfiguration(updater=fs.Nesterovs(0.1))}
+)
+
+
+def trained(steps: int) -> fs.MultiLayerUpdater:
+    updater = fs.MultiLayerUpdater(CONFIG, {"0_W": np.zeros(3), "1_W": np.zeros(2)})
+    for k in range(steps):
+        updater.step({"0_W": np.full(3, 1.0 + k), "1_W": np.full(2, 2.0)})
+    return updater
+
+
+def digest(updater: fs.MultiLayerUpdater) -> Any:
+    return (
+        bits(updater.parameters),
+        updater.state_view.tobytes(),
+        updater._rates(),
+        updater.iteration,
+        updater.epoch,
+        updater.skipped_steps,
+        None if updater.accumulated is None else bits(updater.accumulated),
+    )
+
+
+OTHER = trained(5)
+OTHER.set_learning_rate(0.25)
+OTHER.epoch = 7
+OTHER_STATE = OTHER.state_dict()
+
+CALLS: dict[str, Callable[[fs.MultiLayerUpdater, Path], Any]] = {
+    "state_dict": lambda updater, path: updater.state_dict(),
+    "load_state_dict": lambda updater, path: updater.load_state_dict(OTHER_STATE),
+    "save": lambda updater, path: updater.save(path / "a.safetensors"),
+    "clone": lambda updater, path: updater.clone(),
+    "pickle": lambda updater, path: pickle.dumps(updater),
+    "set_learning_rate": lambda updater, path: updater.set_learning_rate(0.5),
+    "aggregate": lambda updater, path: fs.aggregate([updater, updater]),
+    "step": lambda updater, path: updater.step({0: {"W": np.ones(3)}, 1: {"W": np.ones(2)}}),
+    "accumulate": lambda updater, path: updater.accumulate(
+        {0: {"W": np.ones(3)}, 1: {"W": np.ones(2)}}
+    ),
+}
+
+
+# An interrupt between open() and the name that takes what it returns leaves the file unclosed.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("name", CALLS)
+def test_an_interrupt_at_every_opcode(name: str, tmp_path: Path) -> None:
+    call = CALLS[name]
+    reference = trained(2)
+    old = digest(reference)
+    call(reference, tmp_path)
+    new = digest(reference)
+    # The calls that change nothing are tried on one updater, the others on one for each point.
+    updater = trained(2)
+    gradients = {"0_W": np.ones(3), "1_W": np.ones(2)}
+    found = set()
+    for at in range(1_000_000):
+        if old != new:
+            updater = trained(2)
+        more = interrupted(lambda: call(updater, tmp_path), at)  # noqa: B023
+        now = digest(updater)
+        assert now in (old, new), at
+        found.add(now == new)
+        if old != new or at % 100 == 0:
+            probe = (
+                updater
+                if old != new
+                else updater.clone({key: array.copy() for key, array in updater.parameters.items()})
+            )
+            updater.discard_accumulated()  # refused where the updater is locked
+            probe.step(gradients)
+        else:
+            updater.discard_accumulated()
+        if not more:
+            break
+    assert at > 3
+    assert True in found
