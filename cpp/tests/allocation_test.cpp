@@ -14,6 +14,11 @@
 #include <string>
 #include <vector>
 
+// GCC inlines one of a pair below and not the other, and takes them for strangers.
+#if defined(__GNUC__)
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+#endif
+
 namespace {
 
 /// How many allocations succeed before one fails; negative where all do.
