@@ -30,7 +30,6 @@ class ArgumentNames {
   std::array<PyObject*, N> sort(PyObject* const* given, Py_ssize_t positional,
                                 PyObject* keywords) const {
     std::array<PyObject*, N> sorted{};
-    if (positional == 0 && keywords == nullptr) return sorted;
     if (positional > 1) {
       throw pybind11::type_error(text() + ": expected at most 1 positional argument, got " +
                                  std::to_string(positional) + "; name the others");

@@ -491,6 +491,9 @@ template <bool applies>
 PyObject* step_or_update(PyObject* self, PyObject* const* given, Py_ssize_t positional,
                          PyObject* keywords) noexcept {
   return call([&] {
+    if (positional == 0 && keywords == nullptr) {  // what is bound or accumulated: nothing to sort
+      return object_of<Core>(self).run(self, {Py_None, {}, {}, {}}, applies);
+    }
     static const ArgumentNames<4> names(applies ? "step" : "update",
                                         {"gradients", "iteration", "epoch", "batch_size"});
     const auto [gradients, iteration, epoch, batch_size] = names.sort(given, positional, keywords);
