@@ -85,7 +85,7 @@ class Engine {
   SlotReport report(std::size_t slot) const {
     const PlanSlot& s = plan_.slots[slot];
     SlotReport report;
-    if (!s.active) return report;
+    if (!s.active || std::isnan(inverse_batch_)) return report;
     if (nonfinite_) {  // refused before there were factors
       report.nonfinite = !norms_.is_finite(s);
       return report;
@@ -205,7 +205,7 @@ class Engine {
   SplitStep<T> split_;
   // Of the last step.
   bool nonfinite_ = false;
-  double inverse_batch_ = 1.0;
+  double inverse_batch_ = no_value;
 };
 
 /// sum += x, shared out over the threads; where a slot has no gradient, nothing.
