@@ -65,9 +65,9 @@ class Engine {
       return {StepStatus::invalid, iteration, epoch};
     }
     inverse_batch_ = 1.0 / static_cast<double>(options.batch_size);
-    const Step<T> step{layout, plan_,         active_target().kernels<T>(),
-                       memory, state.view,    iteration,
-                       epoch,  inverse_batch_};
+    const Step<T> step{layout, plan_,          active_target().kernels<T>(),
+                       memory, state.view,     iteration,
+                       epoch,  inverse_batch_, flush};
     rates_.evaluate(plan_, state.rates, iteration, epoch);
     passes_.prepare(plan_, rates_, inverse_batch_);
     const StepStatus status = plan_.looks_first ? step_as_one(step) : step_by_stages(step);
@@ -116,7 +116,7 @@ class Engine {
   StepStatus step_as_one(const Step<T>& step) {
     const Stage& all = plan_.stages.front();  // there is only this one
     look(step, all);
-    if (exchange_ && !norms_.exchange(plan_, exchange_)) return StepStatus::abandoned;
+    if (exchange_ && !norms_.exchange(step, exchange_)) return StepStatus::abandoned;
     if (plan_.on_nonfinite != OnNonfinite::propagate) {
       nonfinite_ = !norms_.all_finite();
       if (nonfinite_) {
@@ -127,7 +127,7 @@ class Engine {
     find_factors(step, all);
     if (!split_.write_whole(step, passes_, rates_)) return StepStatus::abandoned;
     pass(step, all);
-    if (exchange_ && split_.monitors()) split_.exchange(plan_, exchange_);
+    if (exchange_ && split_.monitors()) split_.exchange(step, exchange_);
     return StepStatus::done;
   }
 

@@ -5,6 +5,8 @@
 // from one engine alone, no order of adding can change a bit of it. An engine by itself has none.
 #pragma once
 
+#include <flatstep/simd/float_mode.hpp>
+
 #include <functional>
 #include <span>
 
@@ -16,7 +18,9 @@ using Exchange = std::function<bool(std::span<double>)>;
 
 namespace detail {
 
-inline bool exchanged(const Exchange& exchange, std::span<double> sums) noexcept {
+inline bool exchanged(const Exchange& exchange, std::span<double> sums,
+                      const FlushSubnormals& mode) noexcept {
+  const FlushSubnormals::Suspended callers_mode(mode);
   try {
     return exchange(sums);
   } catch (...) {

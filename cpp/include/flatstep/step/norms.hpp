@@ -42,7 +42,8 @@ class Norms {
   }
 
   /// Makes the looks at this engine's chunks those at all chunks; false where that fails.
-  bool exchange(const Plan& plan, const Exchange& exchange) {
+  bool exchange(const Step<T>& step, const Exchange& exchange) {
+    const Plan& plan = step.plan;
     const Stage& own = plan.stages.front();
     std::vector<double> found(numbers_per_chunk * plan.chunks.size(), 0.0);
     for (std::size_t c = own.chunk_begin; c < own.chunk_end; ++c) {
@@ -52,7 +53,7 @@ class Norms {
       const auto at = std::copy(parts.begin(), parts.end(), &found[numbers_per_chunk * c]);
       *at = finite_[c] == 0 ? 1.0 : 0.0;
     }
-    if (!detail::exchanged(exchange, found)) return false;
+    if (!detail::exchanged(exchange, found, step.mode)) return false;
     for (std::size_t c = 0; c < plan.chunks.size(); ++c) {
       const double* const at = &found[numbers_per_chunk * c];
       sums_[c] = at[0] != 0   ? ScaledSum{at[0], norm_exponent}

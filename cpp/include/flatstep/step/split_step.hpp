@@ -93,7 +93,8 @@ class SplitStep {
   }
 
   /// Makes the looks at this engine's chunks those at all chunks.
-  bool exchange(const Plan& plan, const Exchange& exchange) {
+  bool exchange(const Step<T>& step, const Exchange& exchange) {
+    const Plan& plan = step.plan;
     const Stage& own = plan.stages.front();
     std::vector<double> found(numbers_per_chunk * plan.chunks.size(), 0.0);
     for (std::size_t c = own.chunk_begin; c < own.chunk_end; ++c) {
@@ -101,7 +102,7 @@ class SplitStep {
       std::ranges::copy(looks_[c].parameter.parts(),
                         std::ranges::copy(looks_[c].update.parts(), at).out);
     }
-    if (!detail::exchanged(exchange, found)) return false;
+    if (!detail::exchanged(exchange, found, step.mode)) return false;
     for (std::size_t c = 0; c < plan.chunks.size(); ++c) {
       const std::span<const double, numbers_per_chunk> at(&found[numbers_per_chunk * c],
                                                           numbers_per_chunk);
@@ -179,6 +180,7 @@ class SplitStep {
                                          step.iteration,
                                          step.epoch};
     try {
+      const FlushSubnormals::Suspended callers_mode(step.mode);
       if (!run.callback->template callback<T>()(arguments)) return false;
     } catch (...) {
       return false;

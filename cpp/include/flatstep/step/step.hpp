@@ -4,6 +4,7 @@
 #include <flatstep/kernels/dispatch.hpp>
 #include <flatstep/plan/layout.hpp>
 #include <flatstep/plan/plan.hpp>
+#include <flatstep/simd/float_mode.hpp>
 #include <flatstep/state.hpp>
 
 #include <cstdint>
@@ -29,6 +30,7 @@ struct Step {
   std::int64_t iteration;
   std::int64_t epoch;
   double inverse_batch;
+  const FlushSubnormals& mode;  ///< the step's, around the caller's
 
   bool applies() const { return memory.updates.empty(); }
 };

@@ -1,0 +1,147 @@
+// Numbers at the ends of their ranges: factors that vanish, rates that are none, scalars that the
+// parameters' type cannot hold, counters at their limit, sizes that wrap; and the floating-point
+// mode around a caller's code.
+#include <flatstep/flatstep.hpp>
+
+#include <gtest/gtest.h>
+
+#include <cfenv>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <limits>
+#include <new>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#if defined(__linux__)
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
+
+namespace {
+
+using flatstep::GradientNormalization;
+using flatstep::LayerUpdater;
+using flatstep::make_updater;
+using flatstep::NetworkConfiguration;
+using flatstep::OnNonfinite;
+using flatstep::Semantics;
+using flatstep::StepStatus;
+
+NetworkConfiguration sgd(double rate) {
+  NetworkConfiguration configuration;
+  configuration.updater = make_updater("Sgd", {{"learning_rate", rate}});
+  return configuration;
+}
+
+#if defined(__x86_64__) || defined(__aarch64__)
+
+/// Whether subnormals are numbers to who asks, as they are to a program that changed nothing.
+bool has_subnormals() {
+  volatile double least = std::numeric_limits<double>::denorm_min();
+  return least * 1.0 != 0;
+}
+
+TEST(FloatMode, IsTheCallersInsideACallback) {
+  flatstep::UpdaterInfo info;
+  info.name = "Callback";
+  int calls = 0;
+  info.float_callback = [&](const flatstep::CallbackArguments<float>& call) {
+    EXPECT_TRUE(has_subnormals());
+    EXPECT_EQ(std::fegetround(), FE_UPWARD);
+    ++calls;
+    // What comes after the callback flushes again.
+    for (float& g : call.gradient) g = std::numeric_limits<float>::denorm_min();
+    return true;
+  };
+  NetworkConfiguration configuration;
+  configuration.updater.kind = &info;
+  configuration.updater.values.clear();
+  configuration.l2 = 0.5;
+  configuration.semantics = Semantics::dl4j_0_8;
+  std::vector<float> p = {0};
+  std::vector<float> g = {1};
+  LayerUpdater<float> updater(configuration, {{"W", p}});
+  float* const gradients[] = {g.data()};
+  std::fesetround(FE_UPWARD);
+  const StepStatus status = updater.update(gradients).status;
+  EXPECT_EQ(std::fegetround(), FE_UPWARD);
+  std::fesetround(FE_TONEAREST);
+  EXPECT_EQ(status, StepStatus::done);
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(g[0], 0);
+  EXPECT_TRUE(has_subnormals());
+}
+
+TEST(FloatMode, IsTheCallersInsideTheExchange) {
+  for (const bool monitor : {false, true}) {
+    std::vector<float> p = {1, 2};
+    const std::vector<float> g = {1, 2};
+    int calls = 0;
+    flatstep::Shared shared;
+    shared.share = {0, 2};
+    shared.exchange = [&](std::span<double>) {
+      EXPECT_TRUE(has_subnormals());
+      ++calls;
+      return true;
+    };
+    LayerUpdater<float> updater(sgd(1), {{"W", p}}, monitor, {}, shared);
+    EXPECT_EQ(updater.step({g}).status, StepStatus::done);
+    EXPECT_EQ(calls, monitor ? 2 : 1);
+  }
+}
+
+#endif
+
+#if defined(__linux__)
+
+/// Runs `body` in a forked child and gives its exit status, or -1 if it did not end by itself.
+template <class F>
+int in_child(F&& body) {
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(60);
+    _exit(body());
+  }
+  int status = 0;
+  if (waitpid(child, &status, 0) != child || !WIFEXITED(status)) return -1;
+  return WEXITSTATUS(status);
+}
+
+#if defined(__x86_64__)  // few ARM processors can trap
+
+TEST(FloatMode, TrapsNothingInsideAStepWhateverTheCallerTraps) {
+  for (const std::size_t size : {std::size_t{3}, std::size_t{200'000}}) {  // alone, with the pool
+    const int status = in_child([&] {
+      flatstep::ThreadPool::instance().set_num_threads(3);
+      NetworkConfiguration configuration;
+      configuration.updater = make_updater("Adam", {{"epsilon", 0.0}});
+      configuration.gradient_normalization = GradientNormalization::ClipL2PerLayer;
+      std::vector<float> p(size, 1);
+      std::vector<float> g(size, 0.1F);
+      g.back() = 0;  // 0/0
+      LayerUpdater<float> updater(configuration, {{"W", p}});
+      std::feclearexcept(FE_ALL_EXCEPT);
+      feenableexcept(FE_ALL_EXCEPT);
+      const bool done = updater.step({g}).status == StepStatus::done;
+      const bool traps = fegetexcept() == FE_ALL_EXCEPT;
+      const bool raised = std::fetestexcept(FE_ALL_EXCEPT) != 0;
+      fedisableexcept(FE_ALL_EXCEPT);
+      return done && traps && !raised && std::isnan(p.back()) ? 0 : 1;
+    });
+    EXPECT_EQ(status, 0) << size;
+  }
+}
+
+#endif
+
+#endif
+
+}  // namespace
