@@ -41,6 +41,49 @@ NetworkConfiguration sgd(double rate) {
   return configuration;
 }
 
+/// The update that one step makes of a gradient.
+std::vector<double> update_of(const NetworkConfiguration& configuration, std::vector<double> g,
+                              std::int64_t batch_size = 1) {
+  std::vector<double> p(g.size());
+  LayerUpdater<double> updater(configuration, {{"W", p}});
+  double* const gradients[] = {g.data()};
+  flatstep::StepOptions options;
+  options.batch_size = batch_size;
+  EXPECT_EQ(updater.update(gradients, options).status, StepStatus::done);
+  return g;
+}
+
+TEST(Factors, ThatVanishInADoubleAreCarried) {
+  auto configuration = sgd(1);
+  configuration.gradient_normalization = GradientNormalization::ClipL2PerLayer;
+  configuration.gradient_normalization_threshold = 1e-300;
+  const std::vector<double> update = update_of(configuration, {6e9, 8e9});
+  EXPECT_NEAR(update[0] / 6e-301, 1, 1e-14);
+  EXPECT_NEAR(update[1] / 8e-301, 1, 1e-14);
+}
+
+TEST(Factors, ThatVanishWithTheBatchAreCarried) {
+  auto configuration = sgd(1);
+  configuration.gradient_normalization = GradientNormalization::ClipL2PerLayer;
+  configuration.gradient_normalization_threshold = 1e-160;
+  const std::vector<double> update =
+      update_of(configuration, {6e149, 8e149}, std::int64_t{1} << 60);
+  EXPECT_NEAR(update[0] / 6e-161, 1, 1e-14);
+  EXPECT_NEAR(update[1] / 8e-161, 1, 1e-14);
+}
+
+TEST(Factors, OfNormsThatVanishWithTheBatch) {
+  auto configuration = sgd(1);
+  configuration.gradient_normalization = GradientNormalization::RenormalizeL2PerLayer;
+  for (const int exponent : {-440, -445, -449, -455, -500, -1000}) {
+    const double unit = std::ldexp(1.0, exponent);
+    const std::vector<double> update =
+        update_of(configuration, {3 * unit, 4 * unit}, std::int64_t{1} << 62);
+    EXPECT_NEAR(update[0], 0.6, 1e-15) << exponent;
+    EXPECT_NEAR(update[1], 0.8, 1e-15) << exponent;
+  }
+}
+
 #if defined(__x86_64__) || defined(__aarch64__)
 
 /// Whether subnormals are numbers to who asks, as they are to a program that changed nothing.

@@ -4,7 +4,8 @@
 //
 // ‖g‖ is the norm of the gradient as the strategy sees it (under dl4j-1.0 already divided by the
 // batch). A zero norm leaves the zero gradient alone: f = 1. All in double, with a binary exponent
-// beside it, so that neither the norm nor the factor overflows or vanishes. Source: DL4J's
+// beside it, so that neither the norm nor the factor overflows or vanishes: no result on the way is
+// subnormal, which inside a step would be 0. Source: DL4J's
 // BaseMultiLayerUpdater.preApply; Pascanu, Mikolov and Bengio 2013,
 // https://arxiv.org/abs/1211.5063.
 #pragma once
@@ -29,6 +30,20 @@ struct WideNumber {
   double get() const { return exponent == 0 ? value : std::ldexp(value, exponent); }
 };
 
+namespace detail {
+
+/// Where a number becomes subnormal.
+inline constexpr double least_normal = std::numeric_limits<double>::min();
+
+}  // namespace detail
+
+/// a·b. Both are 0 or normal, and b is at least 2^-63: the inverse of a batch size.
+inline WideNumber times(const WideNumber& a, double b) {
+  const double product = a.value * b;
+  if (product >= detail::least_normal || !(a.value > 0)) return {product, a.exponent};
+  return {(a.value * 0x1p200) * b, a.exponent - 200};
+}
+
 /// Adds chunks' sums of squares in order, each at its own scale.
 class SumOfSquares {
  public:
@@ -39,8 +54,13 @@ class SumOfSquares {
   void add(const SumOfSquares& other, double weight) {
     const double square = weight * weight;
     large_ += square * other.large_;
-    middle_ += square * other.middle_;
     small_ += square * other.small_;
+    const double middle = square * other.middle_;
+    if (middle >= least_middle || !(other.middle_ > 0)) [[likely]] {
+      middle_ += middle;
+    } else {
+      small_ += square * std::ldexp(other.middle_, -down);
+    }
   }
 
   /// At the scale of the largest part. Of two neighbouring parts each may be the larger one, where
@@ -63,6 +83,8 @@ class SumOfSquares {
 
  private:
   static constexpr int down = -2 * norm_exponent;
+  /// Below it a sum stands at the small scale: a chunk's own does, too.
+  static constexpr double least_middle = 0x1p-900;
 
   double large_ = 0;
   double middle_ = 0;
@@ -77,7 +99,11 @@ inline WideNumber normalization_factor(GradientNormalization strategy, double th
     return {1.0 / norm.value, -norm.exponent};
   }
   if (!(norm.get() > threshold)) return {1.0, 0};
-  if (norm.exponent == 0) return {threshold / norm.value, 0};
+  if (norm.exponent == 0) {
+    const double factor = threshold / norm.value;
+    if (factor >= detail::least_normal || !std::isfinite(norm.value)) return {factor, 0};
+    return {(threshold * 0x1p600) / norm.value, -600};
+  }
   int exponent = 0;
   const double fraction = std::frexp(threshold, &exponent);
   return {fraction / norm.value, exponent - norm.exponent};

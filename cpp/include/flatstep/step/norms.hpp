@@ -79,10 +79,10 @@ class Norms {
       }
       group_norms_[k] = total.root();
       group_factors_[k] = normalization_factor(group.strategy, group.threshold, group_norms_[k]);
+      const WideNumber& factor = group_factors_[k];
+      const WideNumber divided = times(factor, step.inverse_batch);
       for (const std::size_t i : group.slots) {
-        WideNumber factor = group_factors_[k];
-        if (step.plan.slots[i].divides_before) factor.value *= step.inverse_batch;
-        set(i, factor);
+        set(i, step.plan.slots[i].divides_before ? divided : factor);
       }
     }
   }
