@@ -518,7 +518,7 @@ BAD_COUNTS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     for name, least, values in (
         ("batch_size", 1, (0, -3, 2.5, "2", None, 2**63)),
         ("iteration", 0, (-1, 1.0, "3", 2**63, 2**63 - 1)),
-        ("epoch", 0, (-2, 0.5, "a", 2**70)),
+        ("epoch", 0, (-2, 0.5, "a", 2**70, 2**63 - 1)),
     )
     for value in values
     for exception in (ValueError if isinstance(value, int) else TypeError,)
@@ -539,6 +539,28 @@ def test_counts(options: dict[str, Any], exception: type[Exception], text: str) 
     if name != "batch_size":
         with nothing_changes(updater):
             refused(lambda: setattr(updater, name, value), exception, whole)
+
+
+def test_the_count_of_skipped_steps_has_the_same_limit() -> None:
+    updater = make()
+    updater.skipped_steps = 2**63 - 2
+    with nothing_changes(updater):
+        refused(
+            lambda: setattr(updater, "skipped_steps", 2**63 - 1),
+            ValueError,
+            "skipped_steps: expected an integer >= 0 and < 2**63 - 1, got 9223372036854775807",
+        )
+
+
+def test_a_step_at_the_last_iteration_leaves_an_updater_that_steps_and_loads() -> None:
+    updater = make()
+    updater.iteration = updater.epoch = 2**63 - 2
+    for _ in range(3):
+        updater.step(good())
+        assert (updater.iteration, updater.epoch) == (2**63 - 2, 2**63 - 2)
+    other = make()
+    other.load_state_dict(updater.state_dict())
+    assert other.iteration == 2**63 - 2
 
 
 def test_a_gradient_that_occurs_twice() -> None:

@@ -30,6 +30,7 @@ namespace {
 using flatstep::GradientNormalization;
 using flatstep::LayerUpdater;
 using flatstep::make_updater;
+using flatstep::max_counter;
 using flatstep::NetworkConfiguration;
 using flatstep::OnNonfinite;
 using flatstep::Semantics;
@@ -81,6 +82,39 @@ TEST(Factors, OfNormsThatVanishWithTheBatch) {
         update_of(configuration, {3 * unit, 4 * unit}, std::int64_t{1} << 62);
     EXPECT_NEAR(update[0], 0.6, 1e-15) << exponent;
     EXPECT_NEAR(update[1], 0.8, 1e-15) << exponent;
+  }
+}
+
+TEST(Counters, HaveOneLimitAndTheLastIsNoTrap) {
+  std::vector<float> p = {1};
+  const std::vector<float> g = {1};
+  LayerUpdater<float> updater(sgd(1), {{"W", p}});
+  flatstep::StepOptions options;
+  options.epoch = max_counter + 1;
+  EXPECT_EQ(updater.step({g}, options).status, StepStatus::invalid);
+  options = {};
+  options.iteration = max_counter + 1;
+  EXPECT_EQ(updater.step({g}, options).status, StepStatus::invalid);
+  updater.counters().iteration = max_counter;
+  updater.counters().epoch = max_counter;
+  for (int i = 1; i <= 3; ++i) {
+    EXPECT_EQ(updater.step({g}).status, StepStatus::done);
+    EXPECT_EQ(updater.counters().iteration, max_counter);
+    EXPECT_EQ(updater.counters().epoch, max_counter);
+    EXPECT_EQ(p[0], static_cast<float>(1 - i));
+  }
+}
+
+TEST(Counters, OfSkippedStepsStopAtTheLimit) {
+  auto configuration = sgd(1);
+  configuration.on_nonfinite = OnNonfinite::skip;
+  std::vector<float> p = {1};
+  const std::vector<float> g = {std::numeric_limits<float>::infinity()};
+  LayerUpdater<float> updater(configuration, {{"W", p}});
+  updater.counters().skipped_steps = static_cast<std::uint64_t>(max_counter) - 1;
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(updater.step({g}).status, StepStatus::skipped);
+    EXPECT_EQ(updater.counters().skipped_steps, static_cast<std::uint64_t>(max_counter));
   }
 }
 

@@ -4,6 +4,7 @@
 #include "values.hpp"
 
 #include <flatstep/kernels/dispatch.hpp>
+#include <flatstep/state.hpp>
 #include <flatstep/threads.hpp>
 #include <flatstep/version.hpp>
 
@@ -64,6 +65,7 @@ void register_runtime(py::module_& module) {
   module.attr("__version__") = std::string(version);
   module.attr("compiler") = compiler();
   module.attr("chunk_size") = chunk_size;
+  module.attr("max_counter") = max_counter;
   module.def("available_isas", &available_isas,
              "The instruction sets that this machine can run, best first.");
   module.def(

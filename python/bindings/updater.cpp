@@ -65,8 +65,10 @@ class TypedCore final : public Core {
   void run(py::handle self, const StepArguments& arguments, bool applies) override {
     StepOptions options;
     const auto given = [](py::handle value) { return value && !value.is_none(); };
-    if (given(arguments.iteration)) options.iteration = to_iteration(arguments.iteration);
-    if (given(arguments.epoch)) options.epoch = to_integer(arguments.epoch, "epoch", 0);
+    if (given(arguments.iteration)) {
+      options.iteration = to_counter(arguments.iteration, "iteration");
+    }
+    if (given(arguments.epoch)) options.epoch = to_counter(arguments.epoch, "epoch");
     if (arguments.batch_size) {
       options.batch_size = to_integer(arguments.batch_size, "batch_size", 1);
     }
@@ -701,7 +703,7 @@ A step that ``on_nonfinite="raise"`` refuses keeps the buffer: see ``discard_acc
       .def_property(
           "iteration", [](const Self& self) { return self->counters().iteration; },
           [](const Self& self, py::handle value) {
-            const std::int64_t iteration = to_iteration(value);
+            const std::int64_t iteration = to_counter(value, "iteration");
             const Busy busy = self->enter();
             self->counters().iteration = iteration;
           },
@@ -709,7 +711,7 @@ A step that ``on_nonfinite="raise"`` refuses keeps the buffer: see ``discard_acc
       .def_property(
           "epoch", [](const Self& self) { return self->counters().epoch; },
           [](const Self& self, py::handle value) {
-            const std::int64_t epoch = to_integer(value, "epoch", 0);
+            const std::int64_t epoch = to_counter(value, "epoch");
             const Busy busy = self->enter();
             self->counters().epoch = epoch;
           },
@@ -717,7 +719,7 @@ A step that ``on_nonfinite="raise"`` refuses keeps the buffer: see ``discard_acc
       .def_property(
           "skipped_steps", [](const Self& self) { return self->counters().skipped_steps; },
           [](const Self& self, py::handle value) {
-            const std::int64_t steps = to_integer(value, "skipped_steps", 0);
+            const std::int64_t steps = to_counter(value, "skipped_steps");
             const Busy busy = self->enter();
             self->counters().skipped_steps = static_cast<std::uint64_t>(steps);
           },
@@ -750,13 +752,13 @@ A step that ``on_nonfinite="raise"`` refuses keeps the buffer: see ``discard_acc
           "one is under way.")
       .def("_learning_rate",
            [](const Self& self, std::size_t slot, py::handle iteration, py::handle epoch) {
-             return optional_of(
-                 self->learning_rate(slot, to_iteration(iteration), to_integer(epoch, "epoch", 0)));
+             return optional_of(self->learning_rate(slot, to_counter(iteration, "iteration"),
+                                                    to_counter(epoch, "epoch")));
            })
       .def("_momentum",
            [](const Self& self, std::size_t slot, py::handle iteration, py::handle epoch) {
-             return optional_of(
-                 self->momentum(slot, to_iteration(iteration), to_integer(epoch, "epoch", 0)));
+             return optional_of(self->momentum(slot, to_counter(iteration, "iteration"),
+                                               to_counter(epoch, "epoch")));
            })
       .def("_last", &last_of)
       .def("_report", [](const Self& self, std::size_t slot) { return self->report(slot); });

@@ -1,5 +1,7 @@
 #include "values.hpp"
 
+#include <flatstep/state.hpp>
+
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -28,11 +30,11 @@ std::int64_t to_integer(py::handle value, const char* name, std::int64_t least) 
   return integer;
 }
 
-std::int64_t to_iteration(py::handle value) {
-  const std::int64_t iteration = to_integer(value, "iteration", 0);
-  if (iteration == std::numeric_limits<std::int64_t>::max()) {
-    throw py::value_error("iteration: expected an integer >= 0 and < 2**63 - 1, got " +
-                          std::to_string(iteration));
+std::int64_t to_counter(py::handle value, const char* name) {
+  const std::int64_t counter = to_integer(value, name, 0);
+  if (!is_counter(counter)) {
+    throw py::value_error(std::string(name) + ": expected an integer >= 0 and < 2**63 - 1, got " +
+                          std::to_string(counter));
   }
   return iteration;
 }

@@ -13,11 +13,8 @@ namespace flatstep::python {
 /// @throws TypeError, ValueError
 std::int64_t to_integer(pybind11::handle value, const char* name, std::int64_t least);
 
-/// An iteration, which must leave room for the one after it.
-std::int64_t to_iteration(pybind11::handle value);
-
-/// A number, or None for NaN.
-pybind11::object value_or_none(double value);
+/// An iteration, an epoch or a count of steps: at most max_counter.
+std::int64_t to_counter(pybind11::handle value, const char* name);
 
 /// A number, or nothing for NaN.
 std::optional<double> optional_of(double value);

@@ -23,6 +23,7 @@ __all__: list[str] = [
     "compiler",
     "get_num_threads",
     "isa",
+    "max_counter",
     "parse_key",
     "policy_next",
     "schedule_value",
@@ -363,3 +364,4 @@ def validate_updater(updater: typing.Any) -> None:
 __version__: str
 chunk_size: int
 compiler: str
+max_counter: int

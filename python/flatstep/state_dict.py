@@ -21,8 +21,6 @@ from .layout import Slot
 __all__ = ["live_state_dict", "make_state_dict", "take_state_dict"]
 
 _VERSION = 1
-# The last value of a counter that leaves room for the step after it.
-_MOST = 2**63 - 2
 _COUNTERS = ("iteration", "epoch", "skipped_steps")
 _MAPPINGS = ("state", "learning_rate", "momentum")
 
@@ -185,6 +183,6 @@ def _rate(name: str, value: Any, least: float) -> float:
 def _counter(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
         raise ValueError(f"state_dict: {name}: expected an integer >= 0, got {shown(value)}")
-    if value > _MOST:
+    if value > _core.max_counter:
         raise ValueError(f"state_dict: {name}: expected an integer < 2**63 - 1, got {shown(value)}")
     return int(value)

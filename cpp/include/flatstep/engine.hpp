@@ -26,7 +26,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <span>
 #include <utility>
 
@@ -59,8 +58,7 @@ class Engine {
     const FlushSubnormals flush;
     const std::int64_t iteration = options.iteration.value_or(state.counters.iteration);
     const std::int64_t epoch = options.epoch.value_or(state.counters.epoch);
-    constexpr std::int64_t last = std::numeric_limits<std::int64_t>::max();
-    if (options.batch_size < 1 || iteration < 0 || iteration == last || epoch < 0 ||
+    if (options.batch_size < 1 || !is_counter(iteration) || !is_counter(epoch) ||
         !passes_.take_memory(memory)) {
       return {StepStatus::invalid, iteration, epoch};
     }
@@ -71,11 +69,14 @@ class Engine {
     rates_.evaluate(plan_, state.rates, iteration, epoch);
     passes_.prepare(plan_, rates_, inverse_batch_);
     const StepStatus status = plan_.looks_first ? step_as_one(step) : step_by_stages(step);
-    if (status == StepStatus::skipped) ++state.counters.skipped_steps;
+    if (status == StepStatus::skipped &&
+        state.counters.skipped_steps < std::uint64_t{max_counter}) {
+      ++state.counters.skipped_steps;
+    }
     if (status == StepStatus::done) {
       clear_frozen_updates(step);
       rates_.commit(plan_, state.rates);
-      state.counters.iteration = iteration + 1;
+      state.counters.iteration = std::min(iteration + 1, max_counter);
       state.counters.epoch = epoch;
     }
     return {status, iteration, epoch};

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <new>
 #include <span>
@@ -18,6 +19,14 @@
 #endif
 
 namespace flatstep {
+
+/// The greatest value of a counter, iteration, epoch or skipped steps: the one after it is a number
+/// still. A step there is taken, and leaves the counter where it is.
+inline constexpr std::int64_t max_counter = std::numeric_limits<std::int64_t>::max() - 1;
+
+constexpr bool is_counter(std::int64_t value) {
+  return static_cast<std::uint64_t>(value) <= static_cast<std::uint64_t>(max_counter);
+}
 
 struct Counters {
   std::int64_t iteration = 0;
