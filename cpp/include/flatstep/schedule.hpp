@@ -36,6 +36,7 @@
 #include <variant>
 #include <vector>
 
+#include <flatstep/hash.hpp>
 #include <flatstep/text.hpp>
 #include <flatstep/updaters/updater.hpp>
 
@@ -202,6 +203,16 @@ class Schedule {
   }
 
   friend bool operator==(const Schedule&, const Schedule&) = default;
+
+  /// The same for equal schedules; for others hardly ever: of what it gives at few and at very many
+  /// iterations.
+  std::size_t hash() const {
+    Hash hash;
+    hash.add(form_.index()).add(at(0, 0));
+    if (is_constant()) return hash.get();
+    for (std::int64_t i = 1; i < std::int64_t{1} << 40; i *= 3) hash.add(at(i, i));
+    return hash.get();
+  }
 
  private:
   struct Fixed {

@@ -17,9 +17,12 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -144,7 +147,9 @@ inline void resolve_momentum_schedule(const std::string& where,
   slot.momentum_schedule = schedule;
 }
 
-inline SlotSettings resolve_slot(const NetworkConfiguration& network,
+using Names = std::unordered_set<std::string_view>;
+
+inline SlotSettings resolve_slot(const NetworkConfiguration& network, const Names& biases,
                                  const LayerConfiguration& layer, const ParamConfiguration& param,
                                  const SlotName& name) {
   const std::string where = "parameter " + text::quoted(name.key);
@@ -158,7 +163,7 @@ inline SlotSettings resolve_slot(const NetworkConfiguration& network,
     slot.updater = make_updater(registered<NoOp>());
     return slot;
   }
-  slot.bias = slot.visible_bias || std::ranges::count(network.bias_params, name.param) != 0;
+  slot.bias = slot.visible_bias || biases.contains(name.param);
   slot.updater = resolve_updater(network, layer, param, slot.bias);
   resolve_regularization(where, network, layer, param, slot);
   resolve_policy(
@@ -202,19 +207,23 @@ inline LayerSettings resolve_layer(const NetworkConfiguration& network,
 
 /// Every name under `layers` and `params` must be one that the layout has.
 inline void validate_names(const NetworkConfiguration& network, std::span<const SlotName> slots) {
+  if (network.layers.empty()) return;
+  std::vector<std::string_view> layers;
+  std::unordered_map<std::string_view, std::vector<std::string_view>> params_of;
+  for (const SlotName& slot : slots) {
+    if (layers.empty() || layers.back() != slot.layer) layers.push_back(slot.layer);
+    params_of[slot.layer].push_back(slot.param);
+  }
   for (const auto& [layer_name, layer] : network.layers) {
-    std::vector<std::string> params;
-    std::vector<std::string> layers;
-    for (const SlotName& slot : slots) {
-      if (slot.layer == layer_name) params.push_back(slot.param);
-      if (layers.empty() || layers.back() != slot.layer) layers.push_back(slot.layer);
-    }
-    if (params.empty()) {
+    const auto found = params_of.find(layer_name);
+    if (found == params_of.end()) {
       refuse("layers", "expected names of layers with parameters (" + text::quoted_list(layers) +
                            "), got " + text::quoted(layer_name) + "; correct or remove it");
     }
+    const std::vector<std::string_view>& params = found->second;
+    const Names known(params.begin(), params.end());
     for (const auto& entry : layer.params) {
-      if (std::ranges::count(params, entry.first) == 0) {
+      if (!known.contains(entry.first)) {
         refuse(layer_text(layer_name), "params: expected names of its parameters (" +
                                            text::quoted_list(params) + "), got " +
                                            text::quoted(entry.first) + "; correct or remove it");
@@ -227,28 +236,28 @@ inline void validate_names(const NetworkConfiguration& network, std::span<const 
 inline void validate_momentum_reached(const NetworkConfiguration& network,
                                       std::span<const SlotName> slots,
                                       const NetworkSettings& settings) {
-  const auto require_reached = [&](const std::string& where,
-                                   const std::map<std::int64_t, double>& schedule,
-                                   const std::string* layer, const std::string* param) {
-    if (schedule.empty()) return;
-    for (std::size_t i = 0; i < slots.size(); ++i) {
-      const bool inside = (layer == nullptr || slots[i].layer == *layer) &&
-                          (param == nullptr || slots[i].param == *param);
-      if (inside && settings.slots[i].updater.kind->find(Role::momentum) >= 0) return;
-    }
+  Names layers;
+  std::set<std::pair<std::string_view, std::string_view>> params;
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    if (settings.slots[i].updater.kind->find(Role::momentum) < 0) continue;
+    layers.insert(slots[i].layer);
+    params.emplace(slots[i].layer, slots[i].param);
+  }
+  const auto refuse_unreached = [](const std::string& where) {
     refuse(where,
            "momentum_schedule: expected an updater with a momentum (Nesterovs), got none; "
            "use Nesterovs, or leave out momentum_schedule");
   };
-  require_reached("network", network.momentum_schedule, nullptr, nullptr);
-  for (const auto& layer : network.layers) {
-    require_reached(layer_text(layer.first),
-                    layer.second.momentum_schedule.value_or(std::map<std::int64_t, double>{}),
-                    &layer.first, nullptr);
-    for (const auto& param : layer.second.params) {
-      require_reached(layer_text(layer.first) + ", parameter " + text::quoted(param.first),
-                      param.second.momentum_schedule.value_or(std::map<std::int64_t, double>{}),
-                      &layer.first, &param.first);
+  const auto has_schedule = [](const auto& level) {
+    return level.momentum_schedule && !level.momentum_schedule->empty();
+  };
+  if (!network.momentum_schedule.empty() && layers.empty()) refuse_unreached("network");
+  for (const auto& [name, layer] : network.layers) {
+    if (has_schedule(layer) && !layers.contains(name)) refuse_unreached(layer_text(name));
+    for (const auto& [param_name, param] : layer.params) {
+      if (has_schedule(param) && !params.contains({name, param_name})) {
+        refuse_unreached(layer_text(name) + ", parameter " + text::quoted(param_name));
+      }
     }
   }
 }
@@ -266,18 +275,19 @@ inline NetworkSettings resolve(const NetworkConfiguration& network,
   settings.semantics = network.semantics;
   settings.mini_batch = network.mini_batch;
   settings.on_nonfinite = network.on_nonfinite;
+  settings.slots.reserve(slots.size());
 
-  static const LayerConfiguration plain_layer;
-  static const ParamConfiguration plain_param;
+  const detail::Names biases(network.bias_params.begin(), network.bias_params.end());
+  const LayerConfiguration plain_layer;
+  const ParamConfiguration plain_param;
   const LayerConfiguration* layer = &plain_layer;
+  detail::Names layers;
   for (const SlotName& name : slots) {
     if (settings.layers.empty() || settings.layers.back().name != name.layer) {
-      for (const LayerSettings& earlier : settings.layers) {
-        if (earlier.name == name.layer) {
-          detail::refuse("parameter " + text::quoted(name.key),
-                         "expected the parameters of " + detail::layer_text(name.layer) +
-                             " next to each other, got others between them; reorder them");
-        }
+      if (!layers.insert(name.layer).second) {
+        detail::refuse("parameter " + text::quoted(name.key),
+                       "expected the parameters of " + detail::layer_text(name.layer) +
+                           " next to each other, got others between them; reorder them");
       }
       const auto found = network.layers.find(name.layer);
       layer = found == network.layers.end() ? &plain_layer : &found->second;
@@ -285,7 +295,7 @@ inline NetworkSettings resolve(const NetworkConfiguration& network,
     }
     const auto found = layer->params.find(name.param);
     const ParamConfiguration& param = found == layer->params.end() ? plain_param : found->second;
-    settings.slots.push_back(detail::resolve_slot(network, *layer, param, name));
+    settings.slots.push_back(detail::resolve_slot(network, biases, *layer, param, name));
     settings.slots.back().layer = settings.layers.size() - 1;
   }
   detail::validate_momentum_reached(network, slots, settings);

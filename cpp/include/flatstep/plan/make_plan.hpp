@@ -4,14 +4,17 @@
 // where regularisation stands. Both are two ways of filling the constants of one fused pass.
 #pragma once
 
+#include <flatstep/hash.hpp>
 #include <flatstep/plan/layout.hpp>
 #include <flatstep/plan/plan.hpp>
+#include <flatstep/schedule.hpp>
 
 #include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <limits>
 #include <span>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -30,6 +33,34 @@ inline bool same_bits(double a, double b) {
   return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b);
 }
 
+inline std::size_t hash_of(const RateState& rate) {
+  return Hash{}
+      .add(std::bit_cast<std::uint64_t>(rate.learning_rate))
+      .add(std::bit_cast<std::uint64_t>(rate.momentum))
+      .get();
+}
+
+inline std::size_t hash_of(const SlotSettings& slot) {
+  Hash hash;
+  hash.add(reinterpret_cast<std::uintptr_t>(slot.updater.kind)).add(slot.updater.weight_decay);
+  for (const Schedule& value : slot.updater.values) hash.add(value.hash());
+  hash.add(static_cast<std::uint64_t>(slot.policy.kind)).add(slot.policy.decay_rate);
+  for (const auto& [iteration, momentum] : slot.momentum_schedule) {
+    hash.add(static_cast<std::uint64_t>(iteration)).add(momentum);
+  }
+  return hash.get();
+}
+
+inline std::size_t hash_of(const Run& run) {
+  Hash hash;
+  hash.add(run.rate_group).add(reinterpret_cast<std::uintptr_t>(run.updater));
+  for (const double number :
+       {run.clamp, run.l1_before, run.l2_before, run.l1_after, run.l2_after}) {
+    hash.add(number);
+  }
+  return hash.get();
+}
+
 class PlanBuilder {
  public:
   PlanBuilder(const Layout& layout, const NetworkSettings& settings,
@@ -44,6 +75,8 @@ class PlanBuilder {
     plan_.on_nonfinite = settings_.on_nonfinite;
     plan_.rules = &settings_.rules();
     plan_.slots.resize(layout_.slots.size());
+    rate_group_places_.reserve(layout_.slots.size());
+    run_places_.reserve(layout_.slots.size());
     for (std::size_t i = 0; i < layout_.slots.size(); ++i) {
       if (!settings_.slots[i].frozen) add_slot(i);
     }
@@ -56,6 +89,9 @@ class PlanBuilder {
   }
 
  private:
+  /// By hash.
+  using Places = std::unordered_multimap<std::size_t, std::size_t>;
+
   /// The visible bias stops after normalisation, but in pretraining.
   bool stops_early(std::size_t i) const {
     return settings_.slots[i].visible_bias && !settings_.slots[i].pretrain;
@@ -91,34 +127,38 @@ class PlanBuilder {
         plan_.callback_slots.push_back(i);
       }
     }
-    slot.run = place_of(run, plan_.runs);
+    slot.run =
+        place_of(hash_of(run), run_places_, [&](std::size_t k) { return plan_.runs[k] == run; });
+    if (slot.run == plan_.runs.size()) plan_.runs.push_back(run);
   }
 
-  template <class X>
-  static std::size_t place_of(const X& x, std::vector<X>& list) {
-    const auto found = std::find(list.begin(), list.end(), x);
-    const auto place = static_cast<std::size_t>(found - list.begin());
-    if (place == list.size()) list.push_back(x);
-    return place;
+  /// Where it stands that `is_it(place)` knows, among all that were ever asked for; behind them all
+  /// where it is new. Things that are the same have the same hash.
+  template <class IsIt>
+  static std::size_t place_of(std::size_t hash, Places& places, IsIt&& is_it) {
+    const auto [begin, end] = places.equal_range(hash);
+    for (auto found = begin; found != end; ++found) {
+      if (is_it(found->second)) return found->second;
+    }
+    return places.emplace(hash, places.size())->second;
   }
 
   std::size_t rate_group_of(std::size_t i) {
     const SlotSettings& s = settings_.slots[i];
     const bool follows_policy = !stops_early(i);
-    for (std::size_t k = 0; k < plan_.rate_groups.size(); ++k) {
-      RateGroup& group = plan_.rate_groups[k];
+    const std::size_t hash = Hash{}.add(hash_of(rates_[i])).add(hash_of(s)).get();
+    const std::size_t place = place_of(hash, rate_group_places_, [&](std::size_t k) {
+      const RateGroup& group = plan_.rate_groups[k];
       const RateState& rate = rates_[group.slots.front()];
-      if (group.follows_policy == follows_policy &&
-          same_bits(rate.learning_rate, rates_[i].learning_rate) &&
-          same_bits(rate.momentum, rates_[i].momentum) && group.settings->updater == s.updater &&
-          group.settings->policy == s.policy &&
-          group.settings->momentum_schedule == s.momentum_schedule) {
-        group.slots.push_back(i);
-        return k;
-      }
-    }
-    plan_.rate_groups.push_back({&s, {i}, follows_policy});
-    return plan_.rate_groups.size() - 1;
+      return group.follows_policy == follows_policy &&
+             same_bits(rate.learning_rate, rates_[i].learning_rate) &&
+             same_bits(rate.momentum, rates_[i].momentum) && group.settings->updater == s.updater &&
+             group.settings->policy == s.policy &&
+             group.settings->momentum_schedule == s.momentum_schedule;
+    });
+    if (place == plan_.rate_groups.size()) plan_.rate_groups.push_back({&s, {}, follows_policy});
+    plan_.rate_groups[place].slots.push_back(i);
+    return place;
   }
 
   void make_groups() {
@@ -232,6 +272,8 @@ class PlanBuilder {
   std::size_t cached_elements_;
   Share share_;
   Plan plan_;
+  Places rate_group_places_;
+  Places run_places_;
 };
 
 }  // namespace detail
