@@ -85,6 +85,27 @@ TEST(Factors, OfNormsThatVanishWithTheBatch) {
   }
 }
 
+// 0·inf: a rate of 0 that a policy multiplies by a power beyond the range of double.
+TEST(Rates, ThatAPolicyMakesNaNAreNaN) {
+  auto configuration = sgd(0);
+  configuration.semantics = Semantics::dl4j_0_8;
+  configuration.learning_rate_policy.kind = flatstep::LearningRatePolicy::Kind::Exponential;
+  configuration.learning_rate_policy.decay_rate = 1e200;
+  std::vector<double> p = {1};
+  const std::vector<double> g = {1};
+  LayerUpdater<double> updater(configuration, {{"W", p}});
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(updater.step({g}).status, StepStatus::done);
+  EXPECT_EQ(p[0], 1);
+  EXPECT_EQ(updater.learning_rate(0, 2, 0), 0.0);
+  EXPECT_EQ(updater.step({g}).status, StepStatus::done);
+  EXPECT_TRUE(std::isnan(p[0]));
+  ASSERT_TRUE(updater.learning_rate(0, 3, 0));
+  EXPECT_TRUE(std::isnan(*updater.learning_rate(0, 3, 0)));
+  updater.set_rates(updater.rates());
+  EXPECT_TRUE(std::isnan(updater.rates()[0].learning_rate.value_or(0)));
+  EXPECT_FALSE(updater.momentum(0, 3, 0));
+}
+
 TEST(Counters, HaveOneLimitAndTheLastIsNoTrap) {
   std::vector<float> p = {1};
   const std::vector<float> g = {1};

@@ -82,9 +82,10 @@ class Core {
   virtual const NetworkSettings& settings() const = 0;
   virtual const std::vector<RateState>& rates() const = 0;
   virtual void set_rates(std::vector<RateState> rates) = 0;
-  virtual double learning_rate(std::size_t slot, std::int64_t iteration,
-                               std::int64_t epoch) const = 0;
-  virtual double momentum(std::size_t slot, std::int64_t iteration, std::int64_t epoch) const = 0;
+  virtual std::optional<double> learning_rate(std::size_t slot, std::int64_t iteration,
+                                              std::int64_t epoch) const = 0;
+  virtual std::optional<double> momentum(std::size_t slot, std::int64_t iteration,
+                                         std::int64_t epoch) const = 0;
   virtual SlotReport report(std::size_t slot) const = 0;
   virtual const std::optional<StepReport>& last() const = 0;
   /// What an array must be to stand for a slot.

@@ -159,11 +159,12 @@ class TypedCore final : public Core {
   const NetworkSettings& settings() const override { return updater_.settings(); }
   const std::vector<RateState>& rates() const override { return updater_.rates(); }
   void set_rates(std::vector<RateState> rates) override { updater_.set_rates(std::move(rates)); }
-  double learning_rate(std::size_t slot, std::int64_t iteration,
-                       std::int64_t epoch) const override {
+  std::optional<double> learning_rate(std::size_t slot, std::int64_t iteration,
+                                      std::int64_t epoch) const override {
     return updater_.learning_rate(slot, iteration, epoch);
   }
-  double momentum(std::size_t slot, std::int64_t iteration, std::int64_t epoch) const override {
+  std::optional<double> momentum(std::size_t slot, std::int64_t iteration,
+                                 std::int64_t epoch) const override {
     return updater_.momentum(slot, iteration, epoch);
   }
   SlotReport report(std::size_t slot) const override { return updater_.report(slot); }
@@ -463,7 +464,7 @@ py::list block_list(const Self& self) {
 py::list rate_list(const Self& self) {
   py::list rates;
   for (const RateState& rate : self->rates()) {
-    rates.append(py::make_tuple(value_or_none(rate.learning_rate), value_or_none(rate.momentum)));
+    rates.append(py::make_tuple(rate.learning_rate, rate.momentum));
   }
   return rates;
 }
@@ -472,7 +473,7 @@ std::vector<RateState> to_rates(const py::list& list) {
   std::vector<RateState> rates;
   for (const py::handle item : list) {
     const auto pair = item.cast<py::tuple>();
-    rates.push_back({none_or_value(pair[0]), none_or_value(pair[1])});
+    rates.push_back({pair[0].cast<std::optional<double>>(), pair[1].cast<std::optional<double>>()});
   }
   return rates;
 }
@@ -752,13 +753,13 @@ A step that ``on_nonfinite="raise"`` refuses keeps the buffer: see ``discard_acc
           "one is under way.")
       .def("_learning_rate",
            [](const Self& self, std::size_t slot, py::handle iteration, py::handle epoch) {
-             return optional_of(self->learning_rate(slot, to_counter(iteration, "iteration"),
-                                                    to_counter(epoch, "epoch")));
+             return self->learning_rate(slot, to_counter(iteration, "iteration"),
+                                        to_counter(epoch, "epoch"));
            })
       .def("_momentum",
            [](const Self& self, std::size_t slot, py::handle iteration, py::handle epoch) {
-             return optional_of(self->momentum(slot, to_counter(iteration, "iteration"),
-                                               to_counter(epoch, "epoch")));
+             return self->momentum(slot, to_counter(iteration, "iteration"),
+                                   to_counter(epoch, "epoch"));
            })
       .def("_last", &last_of)
       .def("_report", [](const Self& self, std::size_t slot) { return self->report(slot); });

@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <string>
 
 namespace py = pybind11;
@@ -36,20 +35,11 @@ std::int64_t to_counter(py::handle value, const char* name) {
     throw py::value_error(std::string(name) + ": expected an integer >= 0 and < 2**63 - 1, got " +
                           std::to_string(counter));
   }
-  return iteration;
-}
-
-py::object value_or_none(double value) {
-  if (std::isnan(value)) return py::none();
-  return py::float_(value);
+  return counter;
 }
 
 std::optional<double> optional_of(double value) {
   return std::isnan(value) ? std::nullopt : std::optional(value);
-}
-
-double none_or_value(py::handle value) {
-  return value.is_none() ? std::numeric_limits<double>::quiet_NaN() : value.cast<double>();
 }
 
 std::string class_name(py::handle object) {

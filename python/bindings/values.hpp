@@ -19,9 +19,6 @@ std::int64_t to_counter(pybind11::handle value, const char* name);
 /// A number, or nothing for NaN.
 std::optional<double> optional_of(double value);
 
-/// NaN for None.
-double none_or_value(pybind11::handle value);
-
 std::string class_name(pybind11::handle object);
 
 /// A str in UTF-8, for names that are used again.

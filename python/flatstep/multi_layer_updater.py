@@ -18,7 +18,7 @@ from .errors import ParameterKeyError
 from .last_step import LastStep, last_step
 from .layout import Slot, UpdaterBlock
 from .parameters import Arrays, KeyStyle, NamedParameter, in_slot_order, named_parameters
-from .state_dict import live_state_dict, make_state_dict, take_state_dict
+from .state_dict import make_state_dict, saved_state_dict, take_state_dict
 
 __all__ = [
     "UPDATER_CLASSES",
@@ -304,7 +304,7 @@ class NetworkUpdater(_core.Updater):
                 monitor=self._monitor,
                 layout=layout,
                 configuration=self._configuration,
-                state_dict=live_state_dict(self, self._slots),
+                state_dict=saved_state_dict(self, self._slots),
                 parameters=self.parameters,
                 accumulated=self.accumulated,
             )

@@ -18,7 +18,7 @@ from ._shown import cut, listed, shown
 from .errors import ParameterKeyError
 from .layout import Slot
 
-__all__ = ["live_state_dict", "make_state_dict", "take_state_dict"]
+__all__ = ["make_state_dict", "saved_state_dict", "take_state_dict"]
 
 _VERSION = 1
 _COUNTERS = ("iteration", "epoch", "skipped_steps")
@@ -28,7 +28,24 @@ _MAPPINGS = ("state", "learning_rate", "momentum")
 Rates: TypeAlias = list[tuple[float | None, float | None]]
 
 
-def live_state_dict(updater: _core.Updater, layout: Sequence[Slot]) -> dict[str, Any]:
+def saved_state_dict(updater: _core.Updater, layout: Sequence[Slot]) -> dict[str, Any]:
+    """What a checkpoint holds: the arrays themselves; to be called `_alone`.
+
+    Raises:
+        ValueError: a policy has left a rate that no run goes on from.
+    """
+    made = _live_state_dict(updater, layout)
+    for name in ("learning_rate", "momentum"):
+        for key, value in made[name].items():
+            if math.isnan(value):
+                raise ValueError(
+                    f'save: {name}["{key}"]: expected a number, got nan, which its policy has '
+                    "left; set_learning_rate gives it one"
+                )
+    return made
+
+
+def _live_state_dict(updater: _core.Updater, layout: Sequence[Slot]) -> dict[str, Any]:
     """`NetworkUpdater.state_dict` with the arrays themselves; to be called `_alone`."""
     keys = [slot.key for slot in layout]
     rates = dict(zip(keys, updater._rates(), strict=True))
@@ -50,7 +67,7 @@ def make_state_dict(updater: _core.Updater, layout: Sequence[Slot]) -> dict[str,
     """See `NetworkUpdater.state_dict`."""
 
     def copies() -> dict[str, Any]:
-        made = live_state_dict(updater, layout)
+        made = _live_state_dict(updater, layout)
         made["state"] = {
             key: {name: array.copy(order="K") for name, array in arrays.items()}
             for key, arrays in made["state"].items()

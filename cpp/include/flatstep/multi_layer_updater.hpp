@@ -21,6 +21,7 @@
 #include <initializer_list>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -167,7 +168,7 @@ class Updater {
   Counters& counters() { return state_.counters; }
   const Counters& counters() const { return state_.counters; }
 
-  /// Rates and momenta that are state, per slot; NaN where they are not.
+  /// Rates and momenta that are state, per slot; nothing where they are not.
   const std::vector<RateState>& rates() const { return state_.rates; }
 
   /// Replaces them, as a restored checkpoint does; all of it or nothing.
@@ -183,25 +184,16 @@ class Updater {
   }
 
   /// The rate of a slot: a schedule's at that iteration and epoch, or what a policy or a plateau
-  /// rule last left. NaN where its updater has none.
-  double learning_rate(std::size_t slot, std::int64_t iteration, std::int64_t epoch) const {
-    const UpdaterConfiguration& updater = settings_.slots.at(slot).updater;
-    const int role = updater.kind->find(Role::learning_rate);
-    if (role < 0) return no_value;
-    const double rate = state_.rates[slot].learning_rate;
-    return std::isnan(rate) ? updater.values[static_cast<std::size_t>(role)].at(iteration, epoch)
-                            : rate;
+  /// rule last left, be it NaN. Nothing where its updater has none.
+  std::optional<double> learning_rate(std::size_t slot, std::int64_t iteration,
+                                      std::int64_t epoch) const {
+    return current(slot, Role::learning_rate, &RateState::learning_rate, iteration, epoch);
   }
 
-  /// The momentum of a slot, likewise; NaN where its updater has none.
-  double momentum(std::size_t slot, std::int64_t iteration, std::int64_t epoch) const {
-    const UpdaterConfiguration& updater = settings_.slots.at(slot).updater;
-    const int role = updater.kind->find(Role::momentum);
-    if (role < 0) return no_value;
-    const double momentum = state_.rates[slot].momentum;
-    return std::isnan(momentum)
-               ? updater.values[static_cast<std::size_t>(role)].at(iteration, epoch)
-               : momentum;
+  /// The momentum of a slot, likewise.
+  std::optional<double> momentum(std::size_t slot, std::int64_t iteration,
+                                 std::int64_t epoch) const {
+    return current(slot, Role::momentum, &RateState::momentum, iteration, epoch);
   }
 
   /// What the last step saw of a slot.
@@ -241,6 +233,16 @@ class Updater {
                       layout_.slots.end(), [](std::span<const T> gradient, const LayoutSlot& slot) {
                         return gradient.size() == slot.size || gradient.data() == nullptr;
                       });
+  std::optional<double> current(std::size_t slot, Role role,
+                                std::optional<double> RateState::* of_state, std::int64_t iteration,
+                                std::int64_t epoch) const {
+    const UpdaterConfiguration& updater = settings_.slots.at(slot).updater;
+    const int place = updater.kind->find(role);
+    if (place < 0) return {};
+    if (const auto& value = state_.rates[slot].*of_state) return value;
+    return updater.values[static_cast<std::size_t>(place)].at(iteration, epoch);
+  }
+
   }
 
   /// That an updater of the user's own fits the engine's arrays and computes in T.

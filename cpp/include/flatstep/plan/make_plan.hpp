@@ -13,6 +13,7 @@
 #include <bit>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <utility>
@@ -29,15 +30,17 @@ struct Share {
 
 namespace detail {
 
-inline bool same_bits(double a, double b) {
-  return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b);
+inline bool same_bits(const std::optional<double>& a, const std::optional<double>& b) {
+  if (!a || !b) return a.has_value() == b.has_value();
+  return std::bit_cast<std::uint64_t>(*a) == std::bit_cast<std::uint64_t>(*b);
 }
 
 inline std::size_t hash_of(const RateState& rate) {
-  return Hash{}
-      .add(std::bit_cast<std::uint64_t>(rate.learning_rate))
-      .add(std::bit_cast<std::uint64_t>(rate.momentum))
-      .get();
+  Hash hash;
+  for (const std::optional<double>& value : {rate.learning_rate, rate.momentum}) {
+    hash.add(value.has_value()).add(std::bit_cast<std::uint64_t>(value.value_or(0.0)));
+  }
+  return hash.get();
 }
 
 inline std::size_t hash_of(const SlotSettings& slot) {

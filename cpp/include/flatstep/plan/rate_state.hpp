@@ -2,15 +2,17 @@
 #pragma once
 
 #include <limits>
+#include <optional>
 
 namespace flatstep {
 
 inline constexpr double no_value = std::numeric_limits<double>::quiet_NaN();
 
-/// A rate or momentum that is state: NaN for a slot whose configuration says it.
+/// A rate or momentum that is state, whatever number a policy has left (NaN, too); nothing for a
+/// slot whose configuration says it.
 struct RateState {
-  double learning_rate = no_value;
-  double momentum = no_value;
+  std::optional<double> learning_rate{};
+  std::optional<double> momentum{};
 };
 
 }  // namespace flatstep

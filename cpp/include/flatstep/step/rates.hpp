@@ -5,9 +5,9 @@
 #include <flatstep/plan/plan.hpp>
 
 #include <array>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -84,14 +84,14 @@ class Rates {
 
   static void move(RateState& rate, const SlotSettings& settings, std::int64_t iteration) {
     if (settings.policy.kind != LearningRatePolicy::Kind::None) {
-      rate.learning_rate = settings.policy.next(rate.learning_rate, iteration);
+      rate.learning_rate = settings.policy.next(*rate.learning_rate, iteration);
     }
     const auto momentum = settings.momentum_schedule.find(iteration);
     if (momentum != settings.momentum_schedule.end()) rate.momentum = momentum->second;
   }
 
-  static void replace(Values& values, int place, double value) {
-    if (place >= 0 && !std::isnan(value)) values[static_cast<std::size_t>(place)] = value;
+  static void replace(Values& values, int place, const std::optional<double>& value) {
+    if (place >= 0 && value) values[static_cast<std::size_t>(place)] = *value;
   }
 
   std::vector<Group> groups_;
