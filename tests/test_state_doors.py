@@ -29,9 +29,10 @@ STATES: dict[str, tuple[fs.MultiLayerConfiguration, dict[str, Any], bool]] = {
         ("policy", POLICY, "learning_rate", (math.nan, "0.5", None, True, 10**400, [1]), False),
         ("policy", POLICY, "momentum", (0.25, 0, -0.5, math.inf, -math.inf, 7), True),
         ("policy", POLICY, "momentum", (math.nan, "0.5", None, True, 10**400), False),
-        ("by hand", PLAIN, "learning_rate", (0.25, 0, 7, math.inf), True),
-        ("by hand", PLAIN, "learning_rate", (-0.5, -math.inf, math.nan, "x", -(10**400)), False),
-        ("by hand", PLAIN, "momentum", (0.25, -0.5, math.inf), True),
+        ("by hand", PLAIN, "learning_rate", (0.25, 0, 7, 1e308), True),
+        ("by hand", PLAIN, "learning_rate", (-0.5, math.inf, 5e-324, math.nan, "x"), False),
+        ("by hand", PLAIN, "momentum", (0.25, -0.5), True),
+        ("by hand", PLAIN, "momentum", (math.inf, 5e-324), False),
         ("no rate", NONE, "learning_rate", (0.25,), False),
     )
     for value in values

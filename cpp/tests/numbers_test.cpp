@@ -104,6 +104,88 @@ TEST(Rates, ThatAPolicyMakesNaNAreNaN) {
   updater.set_rates(updater.rates());
   EXPECT_TRUE(std::isnan(updater.rates()[0].learning_rate.value_or(0)));
   EXPECT_FALSE(updater.momentum(0, 3, 0));
+  EXPECT_THROW(updater.set_rates({{}}), std::invalid_argument);  // none for the policy to move
+}
+
+/// What a float updater of that configuration is refused with.
+template <class T>
+std::string refusal(const NetworkConfiguration& configuration) {
+  std::vector<T> p(3);
+  try {
+    LayerUpdater<T> updater(configuration, {{"W", p}});
+  } catch (const std::invalid_argument& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Scalars, BeyondTheParametersTypeAreRefused) {
+  const std::string range =
+      ": expected a number from 1.17549435e-38 to "
+      "3.40282347e+38, the range of float32";
+  const std::string remedy = "; use float64 parameters, or a number in that range";
+  const auto expect_refused = [&](const NetworkConfiguration& configuration,
+                                  const std::string& what, const std::string& also,
+                                  const std::string& got) {
+    EXPECT_EQ(refusal<float>(configuration), what + range + also + ", got " + got + remedy);
+    EXPECT_EQ(refusal<double>(configuration), "");
+  };
+  const std::string where = "parameter \"W\": ";
+  expect_refused(sgd(1e39), where + "Sgd: learning_rate", " or 0", "1e+39");
+  expect_refused(sgd(1e-39), where + "Sgd: learning_rate", " or 0", "1e-39");
+  NetworkConfiguration adam;
+  adam.updater = make_updater("Adam", {{"epsilon", 1e-39}});
+  expect_refused(adam, where + "Adam: epsilon", " or 0", "1e-39");
+  adam.updater =
+      make_updater("Adam", {{"learning_rate", flatstep::Schedule::map({{0, 0.1}, {5, 1e39}})}});
+  expect_refused(adam, where + "Adam: learning_rate", " or 0", "1e+39");
+  auto l2 = sgd(1);
+  l2.l2 = 1e39;
+  expect_refused(l2, where + "l2", " or 0", "1e+39");
+  auto policy = sgd(1);
+  policy.semantics = Semantics::dl4j_0_8;
+  policy.learning_rate_policy.kind = flatstep::LearningRatePolicy::Kind::Schedule;
+  policy.learning_rate_policy.schedule = {{3, 1e39}};
+  expect_refused(policy, where + "learning_rate_policy: schedule[3]", " or 0", "1e+39");
+  auto clip = sgd(1);
+  clip.gradient_normalization = GradientNormalization::ClipElementWiseAbsoluteValue;
+  clip.gradient_normalization_threshold = 1e-39;
+  expect_refused(clip, "layer \"0\": gradient_normalization_threshold", "", "1e-39");
+  clip.gradient_normalization_threshold = 1e39;  // clips nothing
+  EXPECT_EQ(refusal<float>(clip), "");
+}
+
+TEST(Scalars, ThatAreSubnormalInDoubleAreRefused) {
+  const double subnormal = std::numeric_limits<double>::denorm_min();
+  EXPECT_NE(refusal<double>(sgd(subnormal))
+                .find("the range of float64 or 0, got 4.94066e-324; "
+                      "use a number in that range"),
+            std::string::npos);
+  auto clip = sgd(1);
+  clip.gradient_normalization = GradientNormalization::ClipL2PerLayer;
+  clip.gradient_normalization_threshold = subnormal;
+  EXPECT_NE(refusal<float>(clip), "");
+}
+
+TEST(Scalars, OfZeroAndAtTheEndsOfTheRangeAreLegal) {
+  for (const double rate : {0.0, 0x1p-126, static_cast<double>(0x1.fffffep127F)}) {
+    EXPECT_EQ(refusal<float>(sgd(rate)), "") << rate;
+  }
+  NetworkConfiguration adam;
+  adam.updater = make_updater("Adam", {{"epsilon", 0.0}});
+  EXPECT_EQ(refusal<float>(adam), "");
+}
+
+TEST(Scalars, SetByHandAreHeldToTheSame) {
+  std::vector<float> p = {1};
+  LayerUpdater<float> updater(sgd(1), {{"W", p}});
+  for (const double rate : {1e39, 1e-39, std::numeric_limits<double>::infinity(),
+                            std::numeric_limits<double>::quiet_NaN()}) {
+    EXPECT_THROW(updater.set_rates({{.learning_rate = rate}}), std::invalid_argument) << rate;
+    EXPECT_EQ(updater.learning_rate(0, 0, 0), 1.0);
+  }
+  updater.set_rates({{.learning_rate = 0.5}});
+  EXPECT_EQ(updater.learning_rate(0, 0, 0), 0.5);
 }
 
 TEST(Counters, HaveOneLimitAndTheLastIsNoTrap) {

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <flatstep/configuration.hpp>
+#include <flatstep/configuration/representable.hpp>
 #include <flatstep/engine.hpp>
 #include <flatstep/plan/cache.hpp>
 #include <flatstep/plan/layout.hpp>
@@ -90,6 +91,7 @@ class Updater {
     check_memory(slots);
     settings_ = resolve(configuration, names);
     for (const SlotSettings& slot : settings_.slots) check_updater(*slot.updater.kind);
+    validate_numbers<T>(settings_, names);
     check_shared();
     std::vector<LayoutSlot> layout_slots;
     for (NamedSlot<T>& slot : slots) {
@@ -172,11 +174,13 @@ class Updater {
   const std::vector<RateState>& rates() const { return state_.rates; }
 
   /// Replaces them, as a restored checkpoint does; all of it or nothing.
+  /// @throws std::invalid_argument
   void set_rates(std::vector<RateState> rates) {
     if (rates.size() != layout_.slots.size()) {
       throw std::invalid_argument("rates: expected " + std::to_string(layout_.slots.size()) +
                                   ", one per slot, got " + std::to_string(rates.size()));
     }
+    for (std::size_t i = 0; i < rates.size(); ++i) check_rates(i, rates[i]);
     std::unique_ptr<Engine<T>> engine = make_engine(rates);
     keep_reports();  // a new engine has seen nothing
     state_.rates = std::move(rates);
@@ -243,6 +247,19 @@ class Updater {
     return updater.values[static_cast<std::size_t>(place)].at(iteration, epoch);
   }
 
+  /// That what a policy moves is there, and that what is set by hand is a number of T; what a
+  /// policy has left may be any.
+  void check_rates(std::size_t slot, const RateState& rates) const {
+    const SlotSettings& settings = settings_.slots[slot];
+    const auto check = [&](const char* name, const std::optional<double>& value, bool moves) {
+      if (moves ? value.has_value() : !value || detail::is_representable<T>(*value)) return;
+      const std::string where = "parameter " + text::quoted(layout_.slots[slot].name.key);
+      if (value) require_representable<T>(where, name, *value);
+      detail::refuse(where, std::string(name) + ": expected a number, as it is state, got none");
+    };
+    check("learning_rate", rates.learning_rate,
+          settings.policy.kind != LearningRatePolicy::Kind::None);
+    check("momentum", rates.momentum, !settings.momentum_schedule.empty());
   }
 
   /// That an updater of the user's own fits the engine's arrays and computes in T.
