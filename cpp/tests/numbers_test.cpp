@@ -188,6 +188,22 @@ TEST(Scalars, SetByHandAreHeldToTheSame) {
   EXPECT_EQ(updater.learning_rate(0, 0, 0), 0.5);
 }
 
+TEST(State, ThatHasBecomeInfiniteIsReportedWhereItIsMonitored) {
+  std::vector<float> p = {1, 2};
+  std::vector<float> q = {1, 2};
+  NetworkConfiguration configuration;
+  configuration.updater = make_updater("Adam");
+  flatstep::MultiLayerUpdater<float> updater(configuration, {{"0_W", p}, {"1_W", q}}, true);
+  const std::vector<float> small = {1, 1};
+  const std::vector<float> large = {1, 1e21F};  // its square is infinite
+  EXPECT_EQ(updater.step({small, small}).status, StepStatus::done);
+  EXPECT_FALSE(updater.report(1).state_nonfinite);
+  EXPECT_EQ(updater.step({small, large}).status, StepStatus::done);
+  EXPECT_EQ(updater.step({small, small}).status, StepStatus::done);
+  EXPECT_FALSE(updater.report(0).state_nonfinite);
+  EXPECT_TRUE(updater.report(1).state_nonfinite);
+}
+
 TEST(Counters, HaveOneLimitAndTheLastIsNoTrap) {
   std::vector<float> p = {1};
   const std::vector<float> g = {1};

@@ -59,6 +59,9 @@ class LastStep:
         nonfinite: the keys of the gradients that were not finite, if it was refused.
         gradient_norm: the norm of the whole network's gradient, under ClipL2Global.
         layers: per layer name.
+        state_nonfinite: the keys of the parameters whose updater state has an infinity or NaN in
+            it, with ``monitor=True``. A gradient that is finite can leave one: its square may not
+            be. `CustomUpdater` state is not looked at.
     """
 
     iteration: int
@@ -67,6 +70,7 @@ class LastStep:
     nonfinite: tuple[str, ...]
     gradient_norm: float | None
     layers: Mapping[str, LayerStep]
+    state_nonfinite: tuple[str, ...] = ()
 
 
 def last_step(
@@ -79,10 +83,13 @@ def last_step(
     layers: dict[str, dict[str, tuple[ParamStep, float | None, float | None]]] = {}
     network_norm = None
     nonfinite = []
+    state_nonfinite = []
     for place, (slot, settings) in enumerate(zip(layout, resolved, strict=True)):
         report = updater._report(place)
         if report.nonfinite:
             nonfinite.append(slot.key)
+        if report.state_nonfinite:
+            state_nonfinite.append(slot.key)
         if settings.group == "network" and report.group_norm is not None:
             network_norm = report.group_norm
         step = ParamStep(
@@ -104,6 +111,7 @@ def last_step(
         tuple(nonfinite),
         network_norm,
         {name: _layer_step(params) for name, params in layers.items()},
+        tuple(state_nonfinite),
     )
 
 

@@ -106,6 +106,7 @@ class Engine {
       const auto measured = split_.measured(s);
       report.update_norm = measured.update_norm;
       report.parameter_norm = measured.parameter_norm;
+      report.state_nonfinite = !measured.state_finite;
     }
     return report;
   }

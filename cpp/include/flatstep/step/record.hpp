@@ -38,6 +38,9 @@ struct SlotReport {
   double learning_rate = no_value;
   double update_norm = no_value;     ///< monitored: ‖update‖
   double parameter_norm = no_value;  ///< monitored: ‖parameter‖ before the step
+  /// Monitored: the updater's state has an infinity or NaN in it, as one gradient leaves there whose
+  /// square is beyond the type's range. Not of callback updaters.
+  bool state_nonfinite = false;
 };
 
 }  // namespace flatstep

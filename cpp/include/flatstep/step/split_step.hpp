@@ -3,7 +3,7 @@
 //
 //   write   u' into memory of its own: by the run's kernel, stretch by stretch; a callback's for the
 //           whole slot, before anything is changed, as it may fail
-//   look    ‖u'‖ and ‖p‖ where they are monitored
+//   look    ‖u'‖ and ‖p‖, and whether the state is finite, where they are monitored
 //   apply   p −= u', or u' to where the caller wants it
 //
 // The same bits as the fused pass, which does all three in registers.
@@ -82,7 +82,12 @@ class SplitStep {
                               Passes<T>::kind_of(step.plan.runs[run], false));
         update = part.update;
       }
-      if (monitor_) look.update.add(step.kernels.sum_of_squares(update, size));
+      if (monitor_) {
+        look.update.add(step.kernels.sum_of_squares(update, size));
+        for (const T* const state : part.state) {
+          if (state != nullptr && !step.kernels.all_finite(state, size)) look.state_finite = false;
+        }
+      }
       if (step.applies()) {
         step.kernels.subtract(part.parameter, update, size);
       } else if (update != wanted) {
@@ -99,15 +104,16 @@ class SplitStep {
     std::vector<double> found(numbers_per_chunk * plan.chunks.size(), 0.0);
     for (std::size_t c = own.chunk_begin; c < own.chunk_end; ++c) {
       double* const at = &found[numbers_per_chunk * c];
-      std::ranges::copy(looks_[c].parameter.parts(),
-                        std::ranges::copy(looks_[c].update.parts(), at).out);
+      *std::ranges::copy(looks_[c].parameter.parts(),
+                         std::ranges::copy(looks_[c].update.parts(), at).out)
+           .out = looks_[c].state_finite ? 0.0 : 1.0;
     }
     if (!detail::exchanged(exchange, found, step.mode)) return false;
     for (std::size_t c = 0; c < plan.chunks.size(); ++c) {
       const std::span<const double, numbers_per_chunk> at(&found[numbers_per_chunk * c],
                                                           numbers_per_chunk);
       looks_[c] = {SumOfSquares::of_parts(at.template first<3>()),
-                   SumOfSquares::of_parts(at.template last<3>())};
+                   SumOfSquares::of_parts(at.template subspan<3, 3>()), at.back() == 0};
     }
     return true;
   }
@@ -115,6 +121,7 @@ class SplitStep {
   struct Measured {
     double update_norm;
     double parameter_norm;
+    bool state_finite;
   };
   /// What monitoring saw of a slot.
   Measured measured(const PlanSlot& slot) const {
@@ -122,19 +129,22 @@ class SplitStep {
     for (std::size_t c = slot.chunk_begin; c < slot.chunk_end; ++c) {
       sum.update.add(looks_[c].update, 1.0);
       sum.parameter.add(looks_[c].parameter, 1.0);
+      sum.state_finite = sum.state_finite && looks_[c].state_finite;
     }
-    return {sum.update.root().get(), sum.parameter.root().get()};
+    return {sum.update.root().get(), sum.parameter.root().get(), sum.state_finite};
   }
 
  private:
   /// Elements of an update on the stack.
   static constexpr std::size_t block_size = 1024;
-  /// What of a chunk is exchanged: two sums at three scales each.
-  static constexpr std::size_t numbers_per_chunk = 6;
+  /// What of a chunk is exchanged: two sums at three scales each, and whether its state is not
+  /// finite.
+  static constexpr std::size_t numbers_per_chunk = 7;
 
   struct Look {
     SumOfSquares update;
     SumOfSquares parameter;
+    bool state_finite = true;
   };
   /// A slot whose update is written as a whole, and where that and its state lie.
   struct Written {
