@@ -8,10 +8,6 @@
 // machines with less than its units are compiled for must take the runtime-chosen kernels.
 #pragma once
 
-#if defined(__FAST_MATH__)
-#error "flatstep: -ffast-math takes NaN and infinity out of the comparisons that look for them"
-#endif
-
 #include <flatstep/kernels/kernel_table.hpp>
 
 #include <cstdlib>

@@ -3,6 +3,20 @@
 // Nothing here depends on an instruction set. The tables are made by make_kernel_table.hpp.
 #pragma once
 
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error \
+    "flatstep: -ffast-math and -ffinite-math-only take NaN and infinity out of the comparisons \
+that look for them; compile without"
+#endif
+
+#include <cfloat>
+
+#if FLT_EVAL_METHOD != 0
+#error \
+    "flatstep: expected arithmetic in the type of its operands (FLT_EVAL_METHOD 0); on 32-bit x86 \
+compile with -msse2 -mfpmath=sse"
+#endif
+
 #include <flatstep/updaters/updaters.hpp>
 
 #include <cstddef>
