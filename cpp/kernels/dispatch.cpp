@@ -55,14 +55,15 @@ std::atomic<const Target*>& active() {
 }  // namespace
 
 std::span<const Target> targets() {
-  static const std::vector<Target> available = [] {
-    std::vector<Target> list;
+  // Never destroyed: there are updaters that step in static destructors.
+  static const auto* const available = [] {
+    auto* const list = new std::vector<Target>;
     for (const Candidate& candidate : candidates) {
-      if (candidate.runs_here()) list.push_back(candidate.target);
+      if (candidate.runs_here()) list->push_back(candidate.target);
     }
     return list;
   }();
-  return available;
+  return *available;
 }
 
 const Target& active_target() { return *active().load(std::memory_order_relaxed); }

@@ -237,6 +237,60 @@ TEST(Counters, OfSkippedStepsStopAtTheLimit) {
   }
 }
 
+TEST(Sizes, ThatWrapAreRefusedBeforeAnythingIsAllocated) {
+  const std::size_t half = std::numeric_limits<std::size_t>::max() / 2 + 1;
+  const auto layout_of = [](const char* updater, const std::vector<std::size_t>& sizes) {
+    NetworkConfiguration configuration;
+    configuration.updater = make_updater(updater);
+    std::vector<flatstep::SlotName> names;
+    std::vector<flatstep::LayoutSlot> slots;
+    for (const std::size_t size : sizes) {
+      const std::string layer = std::to_string(slots.size());
+      names.push_back({layer + "_W", layer, "W"});
+      flatstep::LayoutSlot slot;
+      slot.name = names.back();
+      slot.shape = {size};
+      slot.size = size;
+      slots.push_back(slot);
+    }
+    return flatstep::make_layout(slots, resolve(configuration, names));
+  };
+  EXPECT_EQ(layout_of("Sgd", {half}).size, half);
+  EXPECT_THROW(layout_of("Sgd", {half, half}), std::length_error);
+  EXPECT_THROW(layout_of("Adam", {half}), std::length_error);
+  EXPECT_THROW(flatstep::AlignedBuffer<double>{half}, std::bad_alloc);
+}
+
+TEST(Places, OutsideAreRefused) {
+  std::vector<float> p = {1};
+  NetworkConfiguration configuration;
+  configuration.updater = make_updater("Adam");
+  const LayerUpdater<float> updater(configuration, {{"W", p}});
+  EXPECT_THROW(std::ignore = updater.report(1), std::out_of_range);
+  EXPECT_THROW(std::ignore = updater.state(1, 0), std::out_of_range);
+  EXPECT_THROW(std::ignore = updater.state(0, 2), std::out_of_range);
+}
+
+TEST(Spans, OfAnyNumberOfSlotsAreChecked) {
+  std::vector<float> W = {1, 2, 3};
+  std::vector<float> b = {4};
+  std::vector<float> gW = {1, 1, 1};
+  std::vector<float> gb = {1};
+  flatstep::MultiLayerUpdater<float> updater(sgd(1), {{"0_W", W}, {"0_b", b}});
+  std::vector<std::span<const float>> gradients = {gW, gb};
+  EXPECT_EQ(updater.step(gradients).status, StepStatus::done);
+  EXPECT_EQ(W[2], 2);
+  gradients[1] = std::span<const float>(gW);
+  EXPECT_EQ(updater.step(gradients).status, StepStatus::invalid);
+  gradients.pop_back();
+  EXPECT_EQ(updater.step(gradients).status, StepStatus::invalid);
+  const std::vector<std::span<float>> updates = {gW, gb};
+  EXPECT_EQ(updater.update(updates).status, StepStatus::done);
+  const std::vector<std::span<float>> wrong = {gb, gW};
+  EXPECT_EQ(updater.update(wrong).status, StepStatus::invalid);
+  EXPECT_EQ(updater.counters().iteration, 2);
+}
+
 #if defined(__x86_64__) || defined(__aarch64__)
 
 /// Whether subnormals are numbers to who asks, as they are to a program that changed nothing.
@@ -337,6 +391,33 @@ TEST(FloatMode, TrapsNothingInsideAStepWhateverTheCallerTraps) {
 }
 
 #endif
+
+/// An updater that outlives all statics which were made after it.
+struct LastToGo {
+  std::vector<float> p = std::vector<float>(3, 1.0F);
+  std::optional<LayerUpdater<float>> updater{};
+
+  ~LastToGo() {
+    const std::vector<float> g(3, 1.0F);
+    const bool steps = updater->step({g}).status == StepStatus::done && p[0] == 0.5F;
+    std::vector<float> q(3, 1.0F);
+    LayerUpdater<float> other(sgd(0.25), {{"W", q}});
+    const bool makes = other.step({g}).status == StepStatus::done && q[0] == 0.75F;
+    _exit(steps && makes && flatstep::find_updater("NoOp") != nullptr &&
+                  !flatstep::targets().empty()
+              ? 0
+              : 1);
+  }
+};
+
+TEST(StaticDestructors, MayStepAndMakeUpdaters) {
+  const int status = in_child([]() -> int {
+    static LastToGo last;
+    last.updater.emplace(sgd(0.5), std::vector<flatstep::Slot<float>>{{"W", last.p}});
+    std::exit(2);
+  });
+  EXPECT_EQ(status, 0);
+}
 
 #endif
 

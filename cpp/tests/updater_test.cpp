@@ -12,6 +12,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <type_traits>
 #include <vector>
 
@@ -68,7 +69,7 @@ TYPED_TEST(UpdaterTest, ClipsPerLayer) {
   auto configuration = this->sgd(1);
   configuration.gradient_normalization = GradientNormalization::ClipL2PerLayer;
   auto updater = this->make(configuration);
-  updater.step({this->gW, this->gb});
+  std::ignore = updater.step({this->gW, this->gb});
   EXPECT_EQ(updater.group_norm(0), 5.0);
   EXPECT_EQ(updater.report(0).factor, 0.2);
   EXPECT_TRUE(updater.report(1).clipped);
@@ -85,7 +86,7 @@ TYPED_TEST(UpdaterTest, DividesByTheBatchBeforeOrAfterTheUpdater) {
     flatstep::LayerUpdater<TypeParam> updater(configuration, {{"W", p}});
     flatstep::StepOptions options;
     options.batch_size = 4;
-    updater.step({g}, options);
+    std::ignore = updater.step({g}, options);
     const double expected = semantics == flatstep::Semantics::dl4j_1_0 ? -1.0 : -0.25;
     EXPECT_NEAR(p[0], expected, 1e-6);
   }
@@ -150,7 +151,7 @@ TYPED_TEST(UpdaterTest, StateLiesWhereTheCallerSays) {
       configuration, {{"0_W", this->W, {3, 2}}, {"0_b", this->b}}, false, memory);
   EXPECT_EQ(updater.state_view().data(), memory.data());
   EXPECT_EQ(std::accumulate(memory.begin(), memory.end(), TypeParam{0}), 0);
-  updater.step({this->gW, this->gb});
+  std::ignore = updater.step({this->gW, this->gb});
   EXPECT_NEAR(updater.state(1, 0)[1], 0.4, 1e-6);  // m of "0_b": after all of the block's m comes v
   EXPECT_EQ(updater.state(1, 0).data(), memory.data() + 6);
   EXPECT_EQ(updater.state(1, 1).data(), memory.data() + 14);
@@ -170,8 +171,8 @@ TYPED_TEST(UpdaterTest, MonitoringMeasuresAndChangesNoBit) {
   flatstep::LayerUpdater<TypeParam> one(configuration, {{"W", plain}});
   flatstep::LayerUpdater<TypeParam> other(configuration, {{"W", monitored}}, true);
   const std::vector<TypeParam> before = plain;
-  one.step({gradient});
-  other.step({gradient});
+  std::ignore = one.step({gradient});
+  std::ignore = other.step({gradient});
   EXPECT_EQ(plain, monitored);
   double update = 0;
   double parameter = 0;
@@ -213,7 +214,7 @@ TYPED_TEST(UpdaterTest, AnOwnUpdaterIsAStructWithAFormula) {
   configuration.updater = flatstep::own_updater<SignSgd>();
   auto updater = this->make(configuration);
   this->gW[1] = -3;
-  updater.step({this->gW, this->gb});
+  std::ignore = updater.step({this->gW, this->gb});
   EXPECT_EQ(this->W[0], TypeParam(0.75));
   EXPECT_EQ(this->W[1], TypeParam(-1.75));
   EXPECT_EQ(updater.state(0, 0)[5], 1);
@@ -229,7 +230,7 @@ TYPED_TEST(UpdaterTest, FactorsBeyondTheRangeOfTheTypeAreCarriedAsTwo) {
   std::vector<TypeParam> p = {0};
   const std::vector<TypeParam> g = {huge};
   flatstep::LayerUpdater<TypeParam> updater(configuration, {{"W", p}});
-  updater.step({g});
+  std::ignore = updater.step({g});
   EXPECT_EQ(p[0], -1 / huge);
 }
 
@@ -395,7 +396,7 @@ TYPED_TEST(UpdaterTest, ReportsSayNothingBeforeTheFirstStepAndOutliveNewRates) {
   EXPECT_TRUE(std::isnan(updater.report(0).gradient_norm));
   EXPECT_TRUE(std::isnan(updater.report(0).factor));
   EXPECT_FALSE(updater.report(0).clipped);
-  updater.step({this->gW, this->gb});
+  std::ignore = updater.step({this->gW, this->gb});
   updater.set_rates(updater.rates());
   EXPECT_EQ(updater.report(0).learning_rate, 0.5);
   EXPECT_EQ(updater.report(0).gradient_norm, 3);

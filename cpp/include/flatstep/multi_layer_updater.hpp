@@ -118,6 +118,7 @@ class Updater {
     state_.initialize(layout_, settings_, parameters_);
     engine_ = make_engine(state_.rates);
     gradients_.assign(layout_.slots.size(), nullptr);
+    updates_.assign(layout_.slots.size(), nullptr);
     kept_reports_.resize(layout_.slots.size());
   }
 
@@ -126,23 +127,33 @@ class Updater {
 
   /// params −= update, in one pass; the gradients, one pointer per slot, are left as they are. A
   /// frozen slot's may be nullptr.
-  StepReport step(std::span<const T* const> gradients, const StepOptions& options = {}) noexcept {
+  [[nodiscard]] StepReport step(std::span<const T* const> gradients,
+                                const StepOptions& options = {}) noexcept {
     if (gradients.size() != layout_.slots.size()) return invalid();
     return run({gradients, {}}, options);
   }
 
   /// The gradients become the updates, in place; the parameters are left as they are.
-  StepReport update(std::span<T* const> gradients, const StepOptions& options = {}) noexcept {
+  [[nodiscard]] StepReport update(std::span<T* const> gradients,
+                                  const StepOptions& options = {}) noexcept {
     if (gradients.size() != layout_.slots.size()) return invalid();
     return run({gradients, gradients}, options);
   }
 
-  StepReport step(std::initializer_list<std::span<const T>> gradients,
-                  const StepOptions& options = {}) noexcept {
-    if (!fits(gradients)) return invalid();
-    std::transform(gradients.begin(), gradients.end(), gradients_.begin(),
-                   [](std::span<const T> gradient) { return gradient.data(); });
+  /// The same where gradients have sizes, which must be those of the slots.
+  [[nodiscard]] StepReport step(std::span<const std::span<const T>> gradients,
+                                const StepOptions& options = {}) noexcept {
+    if (!take(gradients, gradients_)) return invalid();
     return step(std::span<const T* const>(gradients_), options);
+  }
+  [[nodiscard]] StepReport step(std::initializer_list<std::span<const T>> gradients,
+                                const StepOptions& options = {}) noexcept {
+    return step(std::span(gradients.begin(), gradients.size()), options);
+  }
+  [[nodiscard]] StepReport update(std::span<const std::span<T>> gradients,
+                                  const StepOptions& options = {}) noexcept {
+    if (!take(gradients, updates_)) return invalid();
+    return update(std::span<T* const>(updates_), options);
   }
 
   /// sums[slot] += gradients[slot], for gradients of several backward passes.
@@ -162,6 +173,7 @@ class Updater {
   std::shared_ptr<const void> state_memory() const { return owned_state_; }
 
   /// One state array of one slot: live.
+  /// @throws std::out_of_range
   std::span<T> state(std::size_t slot, std::size_t array) const {
     const StateArray& a = layout_.slots.at(slot).state.at(array);
     return state_.view.subspan(a.offset, a.size);
@@ -201,7 +213,12 @@ class Updater {
   }
 
   /// What the last step saw of a slot.
+  /// @throws std::out_of_range
   SlotReport report(std::size_t slot) const {
+    if (slot >= kept_reports_.size()) {
+      throw std::out_of_range("slot: expected one of " + std::to_string(kept_reports_.size()) +
+                              ", got " + std::to_string(slot));
+    }
     return keeps_ ? kept_reports_.at(slot) : engine_->report(slot);
   }
   /// The norm of its whole normalisation group.
@@ -232,11 +249,20 @@ class Updater {
 
   static constexpr StepReport invalid() { return {StepStatus::invalid, 0, 0}; }
 
-  bool fits(std::initializer_list<std::span<const T>> gradients) const {
-    return std::equal(gradients.begin(), gradients.end(), layout_.slots.begin(),
-                      layout_.slots.end(), [](std::span<const T> gradient, const LayoutSlot& slot) {
-                        return gradient.size() == slot.size || gradient.data() == nullptr;
-                      });
+  /// Takes the pointers of gradients whose sizes are those of the slots; false where they are not.
+  template <class X>
+  bool take(std::span<const std::span<X>> gradients, std::vector<X*>& pointers) const {
+    const bool fits =
+        std::equal(gradients.begin(), gradients.end(), layout_.slots.begin(), layout_.slots.end(),
+                   [](std::span<X> gradient, const auto& slot) {
+                     return gradient.size() == slot.size || gradient.data() == nullptr;
+                   });
+    if (!fits) return false;
+    std::transform(gradients.begin(), gradients.end(), pointers.begin(),
+                   [](std::span<X> gradient) { return gradient.data(); });
+    return true;
+  }
+
   std::optional<double> current(std::size_t slot, Role role,
                                 std::optional<double> RateState::* of_state, std::int64_t iteration,
                                 std::int64_t epoch) const {
@@ -364,7 +390,9 @@ class Updater {
   std::shared_ptr<AlignedBuffer<T>> owned_state_;
   State<T> state_;
   std::unique_ptr<Engine<T>> engine_;
+  // Of a call that gave spans.
   std::vector<const T*> gradients_;
+  std::vector<T*> updates_;
 };
 
 /// Keys such as "0_W": an integer layer, then the parameter type.

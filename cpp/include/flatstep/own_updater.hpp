@@ -17,13 +17,14 @@ template <class U>
 const UpdaterInfo& own_updater_info() {
   static constexpr auto float_kernels = make_kernel_row<native::Vector<float>, U>();
   static constexpr auto double_kernels = make_kernel_row<native::Vector<double>, U>();
-  static const UpdaterInfo info = [] {
-    UpdaterInfo own = describe_updater<U>(-1);
-    own.float_kernels = &float_kernels;
-    own.double_kernels = &double_kernels;
+  // Never destroyed, as the registry.
+  static const UpdaterInfo* const info = [] {
+    auto* const own = new UpdaterInfo(describe_updater<U>(-1));
+    own->float_kernels = &float_kernels;
+    own->double_kernels = &double_kernels;
     return own;
   }();
-  return info;
+  return *info;
 }
 
 /// U with its defaults, but for the hyper-parameters that are given.

@@ -40,7 +40,7 @@ template <class T>
 class AlignedBuffer {
  public:
   explicit AlignedBuffer(std::size_t size)
-      : memory_(static_cast<T*>(::operator new(size * sizeof(T), alignment(size))),
+      : memory_(static_cast<T*>(::operator new(bytes(size), alignment(size))),
                 Delete{alignment(size)}),
         size_(size) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
@@ -52,6 +52,12 @@ class AlignedBuffer {
 
  private:
   static constexpr std::size_t huge = std::size_t{1} << 21;
+  static std::size_t bytes(std::size_t size) {
+    if (size > std::numeric_limits<std::size_t>::max() / sizeof(T)) {
+      throw std::bad_array_new_length();
+    }
+    return size * sizeof(T);
+  }
   static constexpr std::align_val_t alignment(std::size_t size) {
     return std::align_val_t{size * sizeof(T) >= huge ? huge : 64};
   }

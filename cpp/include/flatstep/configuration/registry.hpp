@@ -184,11 +184,12 @@ UpdaterInfo describe_updater(int index) {
 
 template <class... U>
 const std::vector<UpdaterInfo>& detail::registry(UpdaterList<U...>) {
-  static const std::vector<UpdaterInfo> infos = [] {
+  // Never destroyed: there are updaters that step, or are made, in static destructors.
+  static const auto* const infos = [] {
     int index = 0;
-    return std::vector<UpdaterInfo>{describe_updater<U>(index++)...};
+    return new std::vector<UpdaterInfo>{describe_updater<U>(index++)...};
   }();
-  return infos;
+  return *infos;
 }
 
 /// All registered updaters, in the order of updaters.hpp.

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstddef>
+#include <limits>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -147,10 +148,28 @@ inline void check_slot_order(std::span<const SlotName> names) {
 
 namespace detail {
 
-inline std::size_t product(const std::vector<std::size_t>& shape) {
+[[noreturn]] inline void refuse_size(const LayoutSlot& slot) {
+  throw std::length_error("parameter \"" + slot.name.key +
+                          "\": expected fewer elements and state arrays: with it the network has "
+                          "more than an address can count");
+}
+
+/// The elements of one of a slot's state arrays.
+inline std::size_t state_array_size(const LayoutSlot& slot, std::size_t array) {
+  const std::vector<std::size_t> shape = slot.state_shape(array);
+  if (std::ranges::count(shape, std::size_t{0}) != 0) return 0;
   std::size_t size = 1;
-  for (const std::size_t extent : shape) size *= extent;
+  for (const std::size_t extent : shape) {
+    if (size > std::numeric_limits<std::size_t>::max() / extent) refuse_size(slot);
+    size *= extent;
+  }
   return size;
+}
+
+/// total += size, of a slot.
+inline void add_size(std::size_t& total, std::size_t size, const LayoutSlot& slot) {
+  if (size > std::numeric_limits<std::size_t>::max() - total) refuse_size(slot);
+  total += size;
 }
 
 /// What each of an updater's state arrays starts at.
@@ -174,6 +193,7 @@ inline std::vector<double> initial_values(const UpdaterConfiguration& updater,
 /// dl4j-1.0: block by block, within a block the first state array of all its slots, then the
 /// second; a block ends where the updater changes, and between `vb` and any other slot. dl4j-0.8:
 /// every slot is a block of its own.
+/// @throws std::length_error where the sizes add up to more than a std::size_t.
 inline Layout make_layout(std::vector<LayoutSlot> slots, const NetworkSettings& settings) {
   Layout layout;
   layout.slots = std::move(slots);
@@ -181,7 +201,7 @@ inline Layout make_layout(std::vector<LayoutSlot> slots, const NetworkSettings& 
     LayoutSlot& slot = layout.slots[i];
     slot.layer = settings.slots[i].layer;
     slot.offset = layout.size;
-    layout.size += slot.size;
+    detail::add_size(layout.size, slot.size, slot);
   }
   const auto same_block = [&](const SlotSettings& a, const SlotSettings& b) {
     return settings.rules().state_in_blocks && !a.visible_bias && !b.visible_bias &&
@@ -205,8 +225,8 @@ inline Layout make_layout(std::vector<LayoutSlot> slots, const NetworkSettings& 
       for (std::size_t i = begin; i < end; ++i) {
         LayoutSlot& slot = layout.slots[i];
         slot.state.push_back({updater.kind->state[a], initial[a], block.state_end, 0});
-        slot.state.back().size = detail::product(slot.state_shape(a));
-        block.state_end += slot.state.back().size;
+        slot.state.back().size = detail::state_array_size(slot, a);
+        detail::add_size(block.state_end, slot.state.back().size, slot);
       }
     }
     layout.state_size = block.state_end;
