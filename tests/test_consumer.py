@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cpp_project import CommandFailed, build, require_tools, run
+from cpp_project import ROOT, CommandFailed, build, require_tools, run
 
 import flatstep as fs
 
@@ -87,3 +89,66 @@ def test_the_environment_chooses_the_kernels(programs: Path, isa: str) -> None:
 def test_an_unknown_instruction_set_is_refused(programs: Path) -> None:
     with pytest.raises(CommandFailed, match=r'FLATSTEP_ISA: expected one of .*, got "mmx"'):
         train(programs / "with_kernels", "mmx")
+
+
+def test_a_project_takes_in_the_sources_and_installs_only_its_own(tmp_path: Path) -> None:
+    require_tools()
+    project = Path(__file__).parent / "consumer_subproject"
+    tree = build(
+        ["-S", project, "-G", "Ninja", f"-DFLATSTEP_SOURCE={ROOT}", "-DCMAKE_CXX_FLAGS=-O0"],
+        tmp_path / "build",
+    )
+    _, parameters = train(tree / "train")
+    np.testing.assert_allclose(parameters, EXPECTED, rtol=1e-6)
+    installed = tmp_path / "installed"
+    run("cmake", "--install", tree, "--prefix", installed)
+    files = [path.name for path in installed.rglob("*") if path.is_file()]
+    assert [Path(name).stem for name in files] == ["train"]
+
+
+# -------------------------------------------------------------------- what must not compile
+
+PROGRAM = """
+#include <flatstep/flatstep.hpp>
+void train(flatstep::MultiLayerUpdater<float>& updater, const float* const* gradients) {
+  %supdater.step(std::span<const float* const>(gradients, 1));
+}
+"""
+
+
+def compile_program(directory: Path, *flags: str, statement: str = "(void)") -> None:
+    """Looks at the program without translating it."""
+    require_tools()
+    source = directory / "program.cpp"
+    source.write_text(PROGRAM % statement)
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or "clang++"
+    include = fs.get_include()
+    run(*compiler.split(), "-std=c++20", "-fsyntax-only", f"-I{include}", *flags, source)
+
+
+def test_the_program_that_the_next_tests_refuse_compiles(tmp_path: Path) -> None:
+    compile_program(tmp_path, "-Werror")
+
+
+X87 = pytest.mark.skipif(platform.machine() != "x86_64", reason="x86 has another arithmetic")
+
+
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [
+        ("-ffast-math", "-ffinite-math-only"),
+        ("-ffinite-math-only", "-ffinite-math-only"),
+        pytest.param("-mfpmath=387", "FLT_EVAL_METHOD", marks=X87),
+    ],
+)
+def test_arithmetic_that_disarms_the_looks_is_refused(tmp_path: Path, flag: str, text: str) -> None:
+    with pytest.raises(CommandFailed) as refused:
+        compile_program(tmp_path, flag)
+    if re.search("unsupported|unknown", str(refused.value)):
+        pytest.skip(f"this compiler does not take {flag}")
+    assert re.search(f"error: .*{text}", str(refused.value))
+
+
+def test_a_step_whose_answer_is_not_looked_at_is_a_warning(tmp_path: Path) -> None:
+    with pytest.raises(CommandFailed, match="nodiscard"):
+        compile_program(tmp_path, "-Werror", statement="")
