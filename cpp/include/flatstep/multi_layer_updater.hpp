@@ -5,7 +5,7 @@
 //   configuration.updater = flatstep::make_updater("Adam", {{"learning_rate", 1e-3}});
 //   flatstep::MultiLayerUpdater<float> updater(configuration,
 //                                              {{"0_W", W, {4, 32}}, {"0_b", b, {32}}});
-//   updater.step({gW, gb});
+//   if (updater.step({gW, gb}).status != flatstep::StepStatus::done) ...
 //
 // Parameters and gradients stay the caller's; the state is owned, or lies in memory that the caller
 // gives.
