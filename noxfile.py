@@ -9,8 +9,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
+from pathlib import Path
 
 import nox
 
@@ -85,6 +88,139 @@ def cpp(session: nox.Session) -> None:
 def sanitize(session: nox.Session) -> None:
     """The C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer."""
     ctest(session, "sanitize")
+
+
+# What touches memory in every way there is, and takes minutes under a sanitizer.
+HOSTILE = (
+    "tests/test_hostile.py",
+    "tests/test_memory_safety.py",
+    "tests/test_zero_copy.py",
+    "tests/test_state_doors.py",
+    "tests/test_as_views.py",
+    "tests/test_nonfinite.py",
+    "tests/test_serialization.py",
+    "tests/test_sequences.py",
+)
+
+
+@nox.session
+def sanitize_python(session: nox.Session) -> None:
+    """The Python module under AddressSanitizer and UndefinedBehaviorSanitizer (GCC, Linux).
+
+    Once with the machine's own vectors and once with the emulated ones: a masked load that reads
+    too far touches nothing, a plain loop does. The interpreter itself is not instrumented, so the
+    runtime is loaded first, and C++'s with it, whose exceptions it wants to see. Leaks are not
+    looked for: the interpreter keeps what it likes.
+    """
+    needed = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["checkpoint"]]
+    install(session, *tools("hypothesis", "mpmath", "pytest"), *needed)
+    # A build tree of its own, and always built: what is installed is not instrumented.
+    session.run(
+        "python", "-m", "pip", "install", "--no-deps", "--force-reinstall", ".",
+        "-Cbuild-dir=build/sanitize_python",
+        "-Ccmake.build-type=RelWithDebInfo",
+        "-Cinstall.strip=false",
+        "-Ccmake.define.CMAKE_CXX_FLAGS=-fsanitize=address,undefined -fno-sanitize-recover=all",
+    )  # fmt: skip
+    compiler = os.environ.get("CXX", "g++")
+    libraries = [
+        str(session.run(compiler, f"-print-file-name={name}", silent=True, external=True)).strip()
+        for name in ("libasan.so", "libstdc++.so.6")
+    ]
+    environment = {
+        "LD_PRELOAD": " ".join(libraries),
+        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "PYTHONMALLOC": "malloc",  # or the interpreter's own allocator hides what is freed
+        "PYTHONFAULTHANDLER": "1",
+    }
+    pytest = ("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *HOSTILE, *session.posargs)
+    for isa in ("", "emulated"):
+        session.run(*pytest, env={**environment, "FLATSTEP_ISA": isa})
+
+
+@nox.session
+def thread(session: nox.Session) -> None:
+    """Threads, stages, exchange, same bits and a stress program under ThreadSanitizer."""
+    install(session, *tools("cmake", "ninja"))
+    programs = ("threads_test", "stages_test", "exchange_test", "same_bits_test", "stress_test")
+    session.run("cmake", "--fresh", "--preset", "thread")
+    session.run("cmake", "--build", "--preset", "thread", "--target", *programs)
+    for program in programs:
+        # One by one and whole: ctest would start a program for each test in it.
+        session.run(
+            f"build/thread/cpp/tests/{program}",
+            "--gtest_brief=1",
+            env={"TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1"},
+            external=True,
+        )
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """The fuzzers, for so many seconds each: nox -s fuzz -- 600 (default 60). Needs Clang."""
+    seconds = session.posargs[0] if session.posargs else "60"
+    compiler = next(filter(shutil.which, ("clang++", "clang++-19", "clang++-16", "clang++-14")), "")
+    if not compiler:
+        session.error("not installed: clang++ with libFuzzer (Debian: clang, libclang-rt-dev)")
+    install(session, *tools("cmake", "ninja"))
+    compilers = {"CXX": compiler}
+    session.run("cmake", "--fresh", "--preset", "fuzz", env=compilers)
+    session.run("cmake", "--build", "--preset", "fuzz")
+    for fuzzer in sorted(Path("cpp/fuzz").glob("*_fuzzer.cpp")):
+        corpus = Path("build/fuzz/corpus") / fuzzer.stem
+        corpus.mkdir(parents=True, exist_ok=True)
+        session.run(
+            f"build/fuzz/cpp/fuzz/{fuzzer.stem}", str(corpus),
+            f"-max_total_time={seconds}", "-max_len=160", "-print_final_stats=1",
+            f"-artifact_prefix=build/fuzz/{fuzzer.stem}-",
+            external=True,
+        )  # fmt: skip
+
+
+@nox.session
+def sequences(session: nox.Session) -> None:
+    """Random sequences of calls, points against mpmath and the fuzzer's cases, many of each:
+    nox -s sequences -- 20000 (default 2000)."""
+    number = session.posargs[0] if session.posargs else "2000"
+    install(session, ".[test]")
+    session.run(
+        "pytest", "-q", "tests/test_sequences.py", "tests/test_mpmath.py",
+        env={"FLATSTEP_FUZZ": number},
+    )  # fmt: skip
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Which lines of cpp/include and python/flatstep no test reaches (GCC): at least 97 % of each.
+
+    The C++ tests and the module are built to count, pytest runs on that module, and what both have
+    counted is added up. In build/coverage: the counts, and gcovr's list of lines, cpp.txt.
+    """
+    install(session, ".[test]", "coverage>=7.4", "gcovr>=7")
+    flags = "-Ccmake.define.CMAKE_CXX_FLAGS=--coverage -fprofile-update=atomic"
+    session.run(
+        "python", "-m", "pip", "install", "--no-deps", "--force-reinstall", ".",
+        "-Cbuild-dir=build/coverage/module", "-Ccmake.build-type=Debug", flags,
+    )  # fmt: skip
+    install(session, *tools("cmake", "ninja"))
+    session.run("cmake", "--preset", "coverage")
+    session.run("cmake", "--build", "--preset", "coverage")
+    session.run("ctest", "--preset", "coverage")
+    session.run(
+        "coverage", "run", "--branch", "--source=flatstep", "-m", "pytest", "-q",
+        *(session.posargs or ("--deselect=tests/test_cpp.py",)),
+        env={"COVERAGE_FILE": "build/coverage/python"},
+    )  # fmt: skip
+    session.run(
+        "gcovr", "--root", ".", "--filter", "cpp/include/", "--filter", "python/bindings/",
+        "--exclude-throw-branches", "--merge-lines", "--txt", "build/coverage/cpp.txt",
+        "--print-summary", "--fail-under-line", "97", "build/coverage",
+    )  # fmt: skip
+    session.run(
+        "coverage", "report", "--show-missing", "--skip-covered", "--fail-under=97",
+        env={"COVERAGE_FILE": "build/coverage/python"},
+    )  # fmt: skip
 
 
 @nox.session
