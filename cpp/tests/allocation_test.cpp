@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdlib>
 #include <new>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -95,8 +96,10 @@ struct Network {
     for (const auto* values : {&w, &b, &gw, &gb, &sw, &sb}) add(values->data(), values->size());
     add(updater.state_view().data(), updater.state_view().size());
     for (const flatstep::RateState& rate : updater.rates()) {
-      add(&rate.learning_rate, 1);
-      add(&rate.momentum, 1);
+      for (const std::optional<double>& value : {rate.learning_rate, rate.momentum}) {
+        const double number = value.value_or(-1.0);  // an empty one has bytes of no meaning
+        add(&number, 1);
+      }
     }
     add(&updater.counters().iteration, 1);
     add(&updater.counters().epoch, 1);
@@ -114,6 +117,8 @@ struct Network {
 /// each failure. How often it failed.
 template <class Work, class Check>
 int fail_each(Work&& work, Check&& check) {
+  // Asks the system for its processors by streams, which do without memory where they get none.
+  flatstep::ThreadPool::instance();
   for (long n = 0;; ++n) {
     allocations_left = n;
     bool failed = false;

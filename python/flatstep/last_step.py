@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 from . import _core
 from .layout import Slot
@@ -71,6 +72,16 @@ class LastStep:
     gradient_norm: float | None
     layers: Mapping[str, LayerStep]
     state_nonfinite: tuple[str, ...] = ()
+
+
+def _set_state(self: LastStep, state: Sequence[Any]) -> None:
+    """Also of release 0.1, whose pickles have no ``state_nonfinite``."""
+    for field, value in zip(fields(self), (*state, ()), strict=False):
+        object.__setattr__(self, field.name, value)
+
+
+# In the class itself Python 3.10 would put its own in the place of it.
+LastStep.__setstate__ = _set_state  # type: ignore[attr-defined]
 
 
 def last_step(

@@ -61,6 +61,7 @@ void validate_numbers(const NetworkSettings& settings, std::span<const SlotName>
     };
     const UpdaterInfo& kind = *slot.updater.kind;
     for (std::size_t k = 0; k < slot.updater.values.size(); ++k) {
+      if (kind.hyper_parameters[k].high <= 1) continue;  // a fraction, which may round to 0
       for (const double value : slot.updater.values[k].given_values()) {
         if (detail::is_representable<T>(value)) continue;
         require(std::string(kind.name) + ": " + std::string(kind.hyper_parameters[k].name), value);
@@ -72,10 +73,6 @@ void validate_numbers(const NetworkSettings& settings, std::span<const SlotName>
     for (const auto& [iteration, rate] : slot.policy.schedule) {
       if (detail::is_representable<T>(rate)) continue;
       require("learning_rate_policy: schedule[" + std::to_string(iteration) + "]", rate);
-    }
-    for (const auto& [iteration, momentum] : slot.momentum_schedule) {
-      if (detail::is_representable<T>(momentum)) continue;
-      require("momentum_schedule[" + std::to_string(iteration) + "]", momentum);
     }
     // A threshold that nothing reaches does no harm. Norms are double, whatever T is.
     const StrategyRules& strategy = rules_of(settings.strategy_of(i));
