@@ -180,13 +180,14 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def sequences(session: nox.Session) -> None:
-    """Random sequences of calls, points against mpmath and the fuzzer's cases, many of each:
-    nox -s sequences -- 20000 (default 2000)."""
+    """Random sequences of calls, points against mpmath, damaged files and ends of the interpreter,
+    many of each: nox -s sequences -- 20000 (default 2000)."""
     number = session.posargs[0] if session.posargs else "2000"
     install(session, ".[test]")
     session.run(
         "pytest", "-q", "tests/test_sequences.py", "tests/test_mpmath.py",
-        env={"FLATSTEP_FUZZ": number},
+        "tests/test_reader_fuzz.py", "tests/test_process_exit.py",
+        env={"FLATSTEP_FUZZ": number, "FLATSTEP_EXITS": "400"},
     )  # fmt: skip
 
 
