@@ -14,6 +14,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <vector>
@@ -99,5 +100,10 @@ class Core {
  private:
   std::atomic<bool> busy_{false};
 };
+
+/// The updater of a configuration for these parameters, in their dtype.
+/// @param names (key, layer, parameter type) of each
+std::unique_ptr<Core> make_core(pybind11::handle configuration, const pybind11::list& names,
+                                const pybind11::list& arrays, bool monitor);
 
 }  // namespace flatstep::python

@@ -1,0 +1,351 @@
+// The path of a step is short on purpose: it has its own entry (fast_method.hpp), gradients are
+// taken without temporaries (gradients.hpp), and the interpreter's lock is released only for steps
+// long enough to pay for it.
+#include "core.hpp"
+
+#include "arrays.hpp"
+#include "configuration.hpp"
+#include "gradients.hpp"
+#include "interpreter.hpp"
+#include "python_updater.hpp"
+#include "values.hpp"
+
+#include <flatstep/multi_layer_updater.hpp>
+
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+namespace py = pybind11;
+
+namespace flatstep::python {
+namespace {
+
+/// A step of fewer elements keeps the interpreter's lock: giving it back costs more.
+constexpr std::size_t elements_to_release_lock = 1 << 16;
+
+struct SlotArguments {
+  std::vector<SlotName> names;
+  std::vector<py::object> keys;
+  std::vector<py::object> arrays;
+};
+
+template <class T>
+class TypedCore final : public Core {
+ public:
+  TypedCore(const NetworkConfiguration& configuration, SlotArguments slots, bool monitor)
+      : arrays_(std::move(slots.arrays)),
+        updater_(configuration, named_slots(slots.names), monitor),
+        gradients_({std::move(slots.keys), forms_of(slots.names)}, updater_.layout(),
+                   updater_.settings(), updater_.parameters(), lets_python_run()) {
+    for (const py::object& array : arrays_) as_taken_.emplace_back(array);
+    gradients_.forbid(updater_.state_view(), "the updater's state",
+                      "a step changes the state while it reads the gradients");
+    for (const SlotSettings& slot : updater_.settings().slots) {
+      if (!slot.updater.kind->is_callback()) continue;
+      const auto* updater = static_cast<const PythonUpdater*>(slot.updater.owner.get());
+      if (std::ranges::count(python_updaters_, updater) == 0) python_updaters_.push_back(updater);
+    }
+  }
+
+  void run(py::handle self, const StepArguments& arguments, bool applies) override {
+    StepOptions options;
+    const auto given = [](py::handle value) { return value && !value.is_none(); };
+    if (given(arguments.iteration)) {
+      options.iteration = to_counter(arguments.iteration, "iteration");
+    }
+    if (given(arguments.epoch)) options.epoch = to_counter(arguments.epoch, "epoch");
+    if (arguments.batch_size) {
+      options.batch_size = to_integer(arguments.batch_size, "batch_size", 1);
+    }
+    const Busy busy = enter();
+    const bool from_sum = arguments.gradients.is_none() && summed_;
+    const KeptAlive kept(gradients_);
+    if (arguments.gradients.is_none()) {
+      take_kept_gradients(applies);
+    } else {
+      gradients_.take(self, arguments.gradients, !applies);
+    }
+    if (!applies) gradients_.require_apart();
+    require_parameters_as_taken(applies);  // last, as all before it may run Python
+
+    const StepReport report = run_unlocked(options, applies);
+    if (report.status != StepStatus::done) {
+      if (report.status == StepStatus::abandoned) throw py::error_already_set();
+      if (report.status == StepStatus::invalid) {
+        throw std::logic_error("a step that was checked was refused: please report this");
+      }
+    }
+    last_ = report;
+    if (report.status == StepStatus::nonfinite) raise_nonfinite(from_sum);
+    if (from_sum) clear_sums();
+  }
+
+  void bind(py::handle self, py::handle gradients) override {
+    const Busy busy = enter();
+    gradients_.bind(self, gradients);
+  }
+
+  void accumulate(py::handle self, py::handle gradients) override {
+    const Busy busy = enter();
+    const KeptAlive kept(gradients_);
+    gradients_.take(self, gradients, false);
+    if (sums_.empty()) make_sums();
+    updater_.accumulate(sums_, gradients_.pointers());
+    summed_ = true;
+  }
+
+  void discard_accumulated() override {
+    const Busy busy = enter();
+    clear_sums();
+  }
+
+  py::object accumulated() override {
+    if (!summed_) return py::none();
+    const py::object owner = owner_of(sum_memory_);
+    py::dict sums;
+    for (std::size_t i = 0; i < sums_.size(); ++i) {
+      sums[gradients_.keys()[i]] = view(sums_[i], gradients_.form(i), owner);
+    }
+    return sums;
+  }
+
+  py::array state_view() override {
+    const std::span<T> state = updater_.state_view();
+    return view(state.data(), {"", {static_cast<py::ssize_t>(state.size())}, true, true},
+                owner_of(updater_.state_memory()));
+  }
+
+  py::dict state(std::size_t slot) override {
+    const py::object owner = owner_of(updater_.state_memory());
+    py::dict arrays;
+    const LayoutSlot& s = updater_.layout().slots.at(slot);
+    for (std::size_t a = 0; a < s.state.size(); ++a) {
+      arrays[py::str(std::string(s.state[a].description.name))] =
+          view(updater_.state(slot, a).data(), state_form(slot, a), owner);
+    }
+    return arrays;
+  }
+
+  /// All of it or nothing: what can fail comes first.
+  void restore(const std::vector<Restored>& arrays, std::vector<RateState> rates,
+               const Counters& counters) override {
+    std::vector<std::pair<std::span<T>, const T*>> copies;
+    for (const auto& [slot, array, values] : arrays) {
+      copies.emplace_back(updater_.state(slot, array),
+                          gradient_memory<T>(values, state_form(slot, array), false));
+    }
+    updater_.set_rates(std::move(rates));
+    for (const auto& [to, from] : copies) std::copy_n(from, to.size(), to.data());
+    updater_.counters() = counters;
+  }
+
+  Counters& counters() override { return updater_.counters(); }
+  const Layout& layout() const override { return updater_.layout(); }
+  const NetworkSettings& settings() const override { return updater_.settings(); }
+  const std::vector<RateState>& rates() const override { return updater_.rates(); }
+  void set_rates(std::vector<RateState> rates) override { updater_.set_rates(std::move(rates)); }
+  std::optional<double> learning_rate(std::size_t slot, std::int64_t iteration,
+                                      std::int64_t epoch) const override {
+    return updater_.learning_rate(slot, iteration, epoch);
+  }
+  std::optional<double> momentum(std::size_t slot, std::int64_t iteration,
+                                 std::int64_t epoch) const override {
+    return updater_.momentum(slot, iteration, epoch);
+  }
+  SlotReport report(std::size_t slot) const override { return updater_.report(slot); }
+  const std::optional<StepReport>& last() const override { return last_; }
+  const ArrayForm& form(std::size_t slot) const override { return gradients_.form(slot); }
+
+  // Not the arrays of a step under way: its caller holds those.
+  int traverse(visitproc visit, void* arg) const override {
+    for (const py::object& object : arrays_) Py_VISIT(object.ptr());
+    for (const py::object& object : gradients_.keys()) Py_VISIT(object.ptr());
+    for (const py::object& object : gradients_.bound()) Py_VISIT(object.ptr());
+    for (const PythonUpdater* const updater : python_updaters_) Py_VISIT(updater->instance().ptr());
+    return 0;
+  }
+  void clear() override { gradients_.unbind(); }
+
+ private:
+  /// While it lives, so do the arrays of the step under way, whatever becomes of the dict that they
+  /// came in.
+  class KeptAlive {
+   public:
+    explicit KeptAlive(Gradients<T>& gradients) : gradients_(gradients) {}
+    ~KeptAlive() { gradients_.release(); }
+    KeptAlive(const KeptAlive&) = delete;
+    KeptAlive& operator=(const KeptAlive&) = delete;
+
+   private:
+    Gradients<T>& gradients_;
+  };
+
+  std::vector<NamedSlot<T>> named_slots(const std::vector<SlotName>& names) const {
+    std::vector<NamedSlot<T>> slots;
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      T* const memory = parameter_memory<T>(arrays_[i], names[i].key);
+      const ArrayForm form = form_of(arrays_[i], names[i].key);
+      slots.push_back({names[i],
+                       {memory, static_cast<std::size_t>(form.size())},
+                       {form.shape.begin(), form.shape.end()},
+                       !form.c_contiguous});
+    }
+    return slots;
+  }
+
+  std::vector<ArrayForm> forms_of(const std::vector<SlotName>& names) const {
+    std::vector<ArrayForm> forms;
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      forms.push_back(form_of(arrays_[i], names[i].key));
+    }
+    return forms;
+  }
+
+  /// The form of a state array: in the memory order of its parameter.
+  ArrayForm state_form(std::size_t slot, std::size_t array) const {
+    ArrayForm form = gradients_.form(slot);
+    const LayoutSlot& s = updater_.layout().slots[slot];
+    if (s.state[array].description.shape == StateShape::parameter) return form;
+    const std::vector<std::size_t> shape = s.state_shape(array);
+    form.shape.assign(shape.begin(), shape.end());
+    return form;
+  }
+
+  /// Whether Python code, of this thread or another, may run during a step.
+  bool lets_python_run() const {
+    return updater_.layout().size >= elements_to_release_lock ||
+           std::ranges::any_of(updater_.settings().slots, [](const SlotSettings& slot) {
+             return slot.updater.kind->is_callback();
+           });
+  }
+
+  /// The memory of the sums; all of it or nothing.
+  void make_sums() {
+    const Layout& layout = updater_.layout();
+    auto memory = std::make_shared<std::vector<T>>(layout.size, T{0});
+    std::vector<T*> sums;
+    for (const LayoutSlot& slot : layout.slots) sums.push_back(memory->data() + slot.offset);
+    gradients_.forbid(*memory, "the accumulated gradients",
+                      "accumulate() changes them, and so does the step after it");
+    sum_memory_ = std::move(memory);
+    sums_ = std::move(sums);
+  }
+
+  void clear_sums() {
+    if (sum_memory_) std::ranges::fill(*sum_memory_, T{0});
+    summed_ = false;
+  }
+
+  /// What keeps that memory alive as the base of a view. Not the updater: through an array, which
+  /// Python's garbage collector does not look into, it would keep itself alive.
+  static py::object owner_of(std::shared_ptr<const void> memory) {
+    auto owned = std::make_unique<std::shared_ptr<const void>>(std::move(memory));
+    py::capsule capsule(owned.get(), [](void* pointer) {
+      delete static_cast<std::shared_ptr<const void>*>(pointer);
+    });
+    static_cast<void>(owned.release());
+    return capsule;
+  }
+
+  /// That the parameters are where they were when the updater was made.
+  void require_parameters_as_taken(bool written) const {
+    if (TakenArray::are_as_taken(as_taken_)) return;
+    for (std::size_t i = 0; i < as_taken_.size(); ++i) {
+      const ArrayForm& form = gradients_.form(i);
+      const std::string change = as_taken_[i].change_of(form, written);
+      if (change.empty()) continue;
+      throw py::value_error("parameter \"" + form.key +
+                            "\": expected the array as it was when the updater was made, got " +
+                            change +
+                            "; make a new updater (clone(params=arrays) takes the state along)");
+    }
+  }
+
+  void take_kept_gradients(bool applies) {
+    if (summed_) {
+      if (!applies) {
+        throw py::value_error(
+            "gradients: update() writes the update into the gradients it is given; expected "
+            "gradients, got none (accumulated ones are for step())");
+      }
+      gradients_.take_own(sums_);
+    } else if (!gradients_.take_bound(!applies)) {
+      throw py::value_error(
+          "gradients: expected gradients, got none, and none are bound or accumulated; pass them, "
+          "or call bind_gradients or accumulate first");
+    }
+  }
+
+  StepReport run_unlocked(const StepOptions& options, bool applies) {
+    const std::span<T* const> gradients = gradients_.pointers();
+    const auto run = [&] {
+      return applies ? updater_.step(std::span<const T* const>(gradients), options)
+                     : updater_.update(gradients, options);
+    };
+    // The thread that ends the interpreter has a lock to give, but nobody to give it to.
+    if (updater_.layout().size < elements_to_release_lock || interpreter_ends()) return run();
+    const Unlocked unlocked;
+    return run();
+  }
+
+  [[noreturn]] void raise_nonfinite(bool from_sum) const {
+    py::list keys;
+    std::string list;
+    for (std::size_t i = 0; i < arrays_.size(); ++i) {
+      if (!updater_.report(i).nonfinite) continue;
+      keys.append(gradients_.keys()[i]);
+      list += (list.empty() ? "\"" : ", \"") + gradients_.form(i).key + '"';
+    }
+    const py::object type = py::module_::import("flatstep.errors").attr("NonFiniteGradientError");
+    const py::object error =
+        type("gradients: expected finite numbers, got NaN or infinity in " + list +
+                 "; nothing was changed. " +
+                 (from_sum ? "They are in what was accumulated: call discard_accumulated(), then l"
+                           : "L") +
+                 "ower the learning rate or the loss scale, or choose on_nonfinite=\"skip\" or "
+                 "\"propagate\"",
+             keys);
+    PyErr_SetObject(type.ptr(), error.ptr());
+    throw py::error_already_set();
+  }
+
+  std::vector<py::object> arrays_;  ///< the parameters, kept alive
+  std::vector<TakenArray> as_taken_;
+  Updater<T> updater_;
+  Gradients<T> gradients_;
+  std::optional<StepReport> last_;
+  std::vector<const PythonUpdater*> python_updaters_;  ///< those of the settings, each once
+  std::shared_ptr<std::vector<T>> sum_memory_;
+  std::vector<T*> sums_;
+  bool summed_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Core> make_core(py::handle configuration, const py::list& names,
+                                const py::list& arrays, bool monitor) {
+  const NetworkConfiguration network = to_network_configuration(configuration);
+  SlotArguments slots;
+  for (const py::handle name : names) {
+    const auto parts = name.cast<py::tuple>();
+    slots.names.push_back({to_text(parts[0], "key"), to_text(parts[1], "layer"),
+                           to_text(parts[2], "parameter type")});
+    slots.keys.push_back(name.cast<py::tuple>()[0]);
+  }
+  for (const py::handle array : arrays) {
+    slots.arrays.push_back(py::reinterpret_borrow<py::object>(array));
+  }
+  if (!slots.arrays.empty() && is_float64(slots.arrays[0], slots.names[0].key)) {
+    return std::make_unique<TypedCore<double>>(network, std::move(slots), monitor);
+  }
+  return std::make_unique<TypedCore<float>>(network, std::move(slots), monitor);
+}
+
+}  // namespace flatstep::python
