@@ -217,6 +217,23 @@ def test_history_keeps_what_the_steps_did() -> None:
     assert layer.threshold == THRESHOLD
 
 
+def test_history_knows_the_threshold_of_a_layer_updater() -> None:
+    """Whose keys, "W", do not name the layer that has the strategy."""
+    strategy = fs.LayerConfiguration(gradient_normalization="ClipL2PerParamType")
+    config = fs.MultiLayerConfiguration(
+        gradient_normalization_threshold=THRESHOLD, layers={"0": strategy}
+    )
+    updater = fs.LayerUpdater(config, {"W": np.zeros(3), "b": np.zeros(2)})
+    history = fs.HistoryListener()
+    gradients = {"W": np.ones(3), "b": np.ones(2)}
+    fs.StochasticGradientDescent(updater, lambda: (1.0, gradients), [history]).optimize()
+    layers = history.history.layers
+    assert {name: layer.threshold for name, layer in layers.items()} == {
+        "0_W": THRESHOLD,
+        "0_b": THRESHOLD,
+    }
+
+
 def test_history_knows_the_thresholds() -> None:
     layers = {"1": fs.LayerConfiguration(gradient_normalization_threshold=0.5)}
     listener = fs.HistoryListener()
