@@ -45,7 +45,7 @@ void* operator new[](std::size_t size) { return allocate(size, alignof(std::max_
 void* operator new(std::size_t size, std::align_val_t alignment) {
   return allocate(size, static_cast<std::size_t>(alignment));
 }
-// Who asks this way does without where it gets none, as std::stable_sort.
+// Who asks this way does without where it gets none, as some of the standard algorithms do.
 void* operator new(std::size_t size, const std::nothrow_t&) noexcept { return std::malloc(size); }
 void* operator new[](std::size_t size, const std::nothrow_t&) noexcept { return std::malloc(size); }
 void operator delete(void* memory) noexcept { std::free(memory); }
@@ -240,7 +240,7 @@ TEST(StateMemory, MayNotBeThatOfParametersNorTooSmall) {
     flatstep::MultiLayerUpdater<float>(configuration, {{"0_W", all.subspan(3, 4)}}, false,
                                        all.subspan(begin, count));
   };
-  for (const std::size_t begin : {0, 1, 3, 6}) {
+  for (const std::size_t begin : {0U, 1U, 3U, 6U}) {
     try {
       make(begin, 4);
       ADD_FAILURE() << "taken from " << begin;

@@ -200,8 +200,8 @@ class PlanBuilder {
       if (plan_.slots[i].active) order.push_back(i);
     }
     if (fits_cache()) {
-      std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-        return plan_.slots[a].run < plan_.slots[b].run;
+      std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+        return std::pair(plan_.slots[a].run, a) < std::pair(plan_.slots[b].run, b);
       });
     }
     for (const std::size_t i : order) {

@@ -36,7 +36,7 @@ class FlushSubnormals {
   // within. What that changes of the mode does not outlive it.
   class Suspended {
    public:
-    explicit Suspended(const FlushSubnormals& flush) : flush_(flush) {
+    explicit Suspended(const FlushSubnormals& within) : flush_(within) {
       if (flush_.wanted() != flush_.found_) write(flush_.found_);
     }
     ~Suspended() { write(flush_.wanted()); }
