@@ -129,6 +129,7 @@ def _matching_state(
 ) -> list[tuple[int, int, NDArray[Any]]]:
     """What to write into which state arrays: (slot, array, values)."""
     matching = []
+    view = updater.state_view
     own = {slot.key: updater._state(place) for place, slot in enumerate(layout)}
     for key, arrays in given.items():
         if not isinstance(arrays, Mapping):
@@ -151,7 +152,7 @@ def _matching_state(
                     f'state_dict: "{cut(f"{key}/{name}")}": expected {target.dtype} of shape '
                     f"{target.shape}, got {source.dtype} of shape {source.shape}"
                 )
-            if np.may_share_memory(source, updater.state_view):
+            if np.may_share_memory(source, view):
                 source = source.copy()  # it would be written before it is read
             matching.append((place, array, np.require(source, None, ["A", layout[place].order])))
     return matching
