@@ -30,7 +30,8 @@ class TakenArray {
  public:
   explicit TakenArray(pybind11::handle array);
 
-  /// Surely where and as large as it was. The other answer calls for change_of, which knows more than two dimensions.
+  /// Surely where and as large as it was. The other answer calls for change_of, which knows more than
+  /// two dimensions.
   bool is_as_taken() const {
     const auto* const now = pybind11::detail::array_proxy(array_);
     return now->data == data_ && now->nd == dimensions_ && now->flags == flags_ &&

@@ -337,7 +337,7 @@ std::unique_ptr<Core> make_core(py::handle configuration, const py::list& names,
     const auto parts = name.cast<py::tuple>();
     slots.names.push_back({to_text(parts[0], "key"), to_text(parts[1], "layer"),
                            to_text(parts[2], "parameter type")});
-    slots.keys.push_back(name.cast<py::tuple>()[0]);
+    slots.keys.push_back(parts[0]);
   }
   for (const py::handle array : arrays) {
     slots.arrays.push_back(py::reinterpret_borrow<py::object>(array));

@@ -8,7 +8,6 @@
 
 namespace flatstep {
 
-/// A hash of numbers, for what is looked up among many.
 class Hash {
  public:
   template <std::integral X>
