@@ -8,6 +8,7 @@
 #include <flatstep/step/step.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <span>
@@ -41,27 +42,23 @@ class Norms {
     }
   }
 
-  /// Makes the looks at this engine's chunks those at all chunks; false where that fails.
+  /// Makes the looks at this engine's chunks those at all chunks; false where that fails. Of each
+  /// its sum at three scales goes over, and whether it is not finite.
   bool exchange(const Step<T>& step, const Exchange& exchange) {
-    const Plan& plan = step.plan;
-    const Stage& own = plan.stages.front();
-    std::vector<double> found(numbers_per_chunk * plan.chunks.size(), 0.0);
-    for (std::size_t c = own.chunk_begin; c < own.chunk_end; ++c) {
-      SumOfSquares sum;
-      sum.add(sums_[c]);
-      const auto parts = sum.parts();
-      const auto at = std::copy(parts.begin(), parts.end(), &found[numbers_per_chunk * c]);
-      *at = finite_[c] == 0 ? 1.0 : 0.0;
-    }
-    if (!detail::exchanged(exchange, found, step.mode)) return false;
-    for (std::size_t c = 0; c < plan.chunks.size(); ++c) {
-      const double* const at = &found[numbers_per_chunk * c];
-      sums_[c] = at[0] != 0   ? ScaledSum{at[0], norm_exponent}
-                 : at[2] != 0 ? ScaledSum{at[2], -norm_exponent}
-                              : ScaledSum{at[1], 0};
-      finite_[c] = at[3] == 0;
-    }
-    return true;
+    return detail::exchange_chunks<4>(
+        step.plan, exchange, step.mode,
+        [&](std::size_t c) {
+          SumOfSquares sum;
+          sum.add(sums_[c]);
+          const auto [large, normal, small] = sum.parts();
+          return std::array{large, normal, small, finite_[c] == 0 ? 1.0 : 0.0};
+        },
+        [&](std::size_t c, std::span<const double, 4> found) {
+          sums_[c] = found[0] != 0   ? ScaledSum{found[0], norm_exponent}
+                     : found[2] != 0 ? ScaledSum{found[2], -norm_exponent}
+                                     : ScaledSum{found[1], 0};
+          finite_[c] = found[3] == 0;
+        });
   }
 
   /// Norms and factors of a stage's groups; set(slot, factor) for each of their slots.
@@ -104,9 +101,6 @@ class Norms {
   double group_factor(std::size_t group) const { return group_factors_[group].get(); }
 
  private:
-  /// What of a chunk is exchanged: its sum at three scales, and whether it is not finite.
-  static constexpr std::size_t numbers_per_chunk = 4;
-
   // Per chunk.
   std::vector<ScaledSum> sums_;
   std::vector<char> finite_;

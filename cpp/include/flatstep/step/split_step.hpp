@@ -97,25 +97,26 @@ class SplitStep {
     if (monitor_) looks_[c] = look;
   }
 
-  /// Makes the looks at this engine's chunks those at all chunks.
+  /// Makes the looks at this engine's chunks those at all chunks: two sums at three scales each, and
+  /// whether the state is not finite.
   bool exchange(const Step<T>& step, const Exchange& exchange) {
-    const Plan& plan = step.plan;
-    const Stage& own = plan.stages.front();
-    std::vector<double> found(numbers_per_chunk * plan.chunks.size(), 0.0);
-    for (std::size_t c = own.chunk_begin; c < own.chunk_end; ++c) {
-      double* const at = &found[numbers_per_chunk * c];
-      *std::ranges::copy(looks_[c].parameter.parts(),
-                         std::ranges::copy(looks_[c].update.parts(), at).out)
-           .out = looks_[c].state_finite ? 0.0 : 1.0;
-    }
-    if (!detail::exchanged(exchange, found, step.mode)) return false;
-    for (std::size_t c = 0; c < plan.chunks.size(); ++c) {
-      const std::span<const double, numbers_per_chunk> at(&found[numbers_per_chunk * c],
-                                                          numbers_per_chunk);
-      looks_[c] = {SumOfSquares::of_parts(at.template first<3>()),
-                   SumOfSquares::of_parts(at.template subspan<3, 3>()), at.back() == 0};
-    }
-    return true;
+    return detail::exchange_chunks<7>(
+        step.plan, exchange, step.mode,
+        [&](std::size_t c) {
+          const auto update = looks_[c].update.parts();
+          const auto parameter = looks_[c].parameter.parts();
+          return std::array{update[0],
+                            update[1],
+                            update[2],
+                            parameter[0],
+                            parameter[1],
+                            parameter[2],
+                            looks_[c].state_finite ? 0.0 : 1.0};
+        },
+        [&](std::size_t c, std::span<const double, 7> found) {
+          looks_[c] = {SumOfSquares::of_parts(found.template first<3>()),
+                       SumOfSquares::of_parts(found.template subspan<3, 3>()), found[6] == 0};
+        });
   }
 
   struct Measured {
@@ -137,9 +138,6 @@ class SplitStep {
  private:
   /// Elements of an update on the stack.
   static constexpr std::size_t block_size = 1024;
-  /// What of a chunk is exchanged: two sums at three scales each, and whether its state is not
-  /// finite.
-  static constexpr std::size_t numbers_per_chunk = 7;
 
   struct Look {
     SumOfSquares update;
