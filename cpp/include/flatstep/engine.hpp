@@ -170,14 +170,16 @@ class Engine {
   }
 
   void pass_part(const Step<T>& step, std::size_t begin, std::size_t end) {
-    if (!split_.splits_any()) {
-      if (begin == 0 && end == plan_.chunks.size()) {
-        passes_.pass_all(step);
-      } else {
-        passes_.pass_chunks(step, begin, end);
-      }
-      return;
+    if (split_.splits_any()) {
+      pass_split(step, begin, end);
+    } else if (begin == 0 && end == plan_.chunks.size()) {
+      passes_.pass_all(step);
+    } else {
+      passes_.pass_chunks(step, begin, end);
     }
+  }
+
+  void pass_split(const Step<T>& step, std::size_t begin, std::size_t end) {
     for (std::size_t c = begin; c < end;) {
       if (split_.splits(plan_, plan_.chunks[c].slot)) {
         split_.pass_chunk(step, passes_, c++);

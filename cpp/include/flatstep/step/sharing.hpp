@@ -26,28 +26,12 @@ class Sharing {
   /// body(begin, end) over the stage's chunks, in as many parts as pay, cut at fixed places.
   template <class Body>
   void by_chunk(const Stage& stage, Body&& body) const {
-    const std::size_t first = costs_[stage.chunk_begin];
-    const std::size_t cost = costs_[stage.chunk_end] - first;
-    const unsigned parts = parts_worth(cost);
+    const unsigned parts = parts_worth(costs_[stage.chunk_end] - costs_[stage.chunk_begin]);
     if (parts < 2) {
       body(stage.chunk_begin, stage.chunk_end);
-      return;
+    } else {
+      in_parts(stage, parts, body);
     }
-    // The chunk nearest to an equal share.
-    const auto cut = [&](unsigned part) {
-      const std::size_t target = first + share_of(cost, part, parts);
-      const auto found =
-          std::lower_bound(costs_.begin() + static_cast<std::ptrdiff_t>(stage.chunk_begin),
-                           costs_.begin() + static_cast<std::ptrdiff_t>(stage.chunk_end), target);
-      const auto chunk = static_cast<std::size_t>(found - costs_.begin());
-      const bool earlier =
-          chunk > stage.chunk_begin && target - costs_[chunk - 1] < costs_[chunk] - target;
-      return earlier ? chunk - 1 : chunk;
-    };
-    ThreadPool::instance().run(parts, [&](unsigned part) {
-      body(part == 0 ? stage.chunk_begin : cut(part),
-           part + 1 == parts ? stage.chunk_end : cut(part + 1));
-    });
   }
 
   /// body(stage) over the stages of a stretch, each on one thread: no thread waits for another in
@@ -94,6 +78,28 @@ class Sharing {
   static constexpr std::size_t elements_per_thread = 32768;
   /// Threads take whole stages where no share is more than 1/8 above the average.
   static constexpr std::size_t unequal_share = 8;
+
+  /// by_chunk in several parts; apart from it, so that the step on one thread stays small.
+  template <class Body>
+  void in_parts(const Stage& stage, unsigned parts, const Body& body) const {
+    ThreadPool::instance().run(parts, [&](unsigned part) {
+      body(part == 0 ? stage.chunk_begin : cut(stage, part, parts),
+           part + 1 == parts ? stage.chunk_end : cut(stage, part + 1, parts));
+    });
+  }
+
+  /// The chunk of a stage that is nearest to an equal share.
+  std::size_t cut(const Stage& stage, unsigned part, unsigned parts) const {
+    const std::size_t first = costs_[stage.chunk_begin];
+    const std::size_t target = first + share_of(costs_[stage.chunk_end] - first, part, parts);
+    const auto found =
+        std::lower_bound(costs_.begin() + static_cast<std::ptrdiff_t>(stage.chunk_begin),
+                         costs_.begin() + static_cast<std::ptrdiff_t>(stage.chunk_end), target);
+    const auto chunk = static_cast<std::size_t>(found - costs_.begin());
+    const bool earlier =
+        chunk > stage.chunk_begin && target - costs_[chunk - 1] < costs_[chunk] - target;
+    return earlier ? chunk - 1 : chunk;
+  }
 
   std::size_t middle_of(const Stage& stage) const {
     return costs_[stage.chunk_begin] + (costs_[stage.chunk_end] - costs_[stage.chunk_begin]) / 2;
