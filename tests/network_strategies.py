@@ -12,6 +12,7 @@ from networks import Arrays
 from oracle import LayerSpec, NetworkSpec, Policy, SlotSpec, UpdaterSpec
 from oracle.normalization import CHUNK, strategies_of
 from oracle.schedules import schedules
+from oracle.updater_row import VALUES
 from oracle.updaters import UPDATERS
 
 # Around every vector width and its tail, around a chunk, and of several chunks.
@@ -54,7 +55,7 @@ def updaters(draw: st.DrawFn, name: str | None = None, scheduled: bool = True) -
     ranges: dict[str, st.SearchStrategy[Any]] = {
         "learning_rate": rates,
         "momentum": momenta,
-        "epsilon": st.sampled_from([1e-14, 1e-8, 1e-6, 1e-3]),
+        **{argument: st.sampled_from(given) for argument, given in VALUES.items()},
     }
     values = {arg: draw(ranges.get(arg, DECAYS)) for arg in UPDATERS[name].defaults}
     return UpdaterSpec(name, values)

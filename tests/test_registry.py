@@ -23,17 +23,33 @@ PARAMETERS = pytest.mark.parametrize(
 )
 
 
+def default_of(parameter: Any) -> Any:
+    """As Python has it: the core knows numbers only."""
+    if parameter.kind == "choice":
+        return parameter.choices[int(parameter.default)]
+    if parameter.kind == "flag":
+        return bool(parameter.default)
+    return None if parameter.optional else parameter.default
+
+
+NUMBERS = pytest.mark.parametrize(
+    ("cls", "parameter"),
+    [each for each in PARAMETERS.args[1] if each.values[1].kind == "number"],
+)
+
+
 def test_every_class_is_in_the_registry() -> None:
     """AdamW is a name for Adam with weight decay."""
-    names = {name for name in fs.updaters.built_in.__all__ if name != "AdamW"}
-    assert names == {info.name for info in _core.updater_registry()}
+    modules = (fs.updaters.built_in, fs.updaters.moments, fs.updaters.further)
+    names = {name for module in modules for name in module.__all__}
+    assert names - {"AdamW"} == {info.name for info in _core.updater_registry()}
 
 
 @UPDATERS
 def test_arguments_and_defaults(info: Any) -> None:
     fields = dataclasses.fields(getattr(fs, info.name))
     assert [(field.name, field.default) for field in fields] == [
-        (parameter.name, parameter.default) for parameter in info.hyper_parameters
+        (parameter.name, default_of(parameter)) for parameter in info.hyper_parameters
     ]
 
 
@@ -44,10 +60,11 @@ def test_names_of_state(info: Any) -> None:
     assert list(state) == info.state_names
 
 
-@PARAMETERS
+@NUMBERS
 def test_what_may_follow_a_schedule(cls: Any, parameter: Any) -> None:
-    schedulable = parameter.role in ("learning_rate", "momentum")
-    assert (parameter.role == parameter.name) is schedulable
+    special = parameter.role in ("learning_rate", "momentum")
+    assert (parameter.role == parameter.name) is special
+    schedulable = special or parameter.role == "scheduled"
     kinds = _coerce.field_types(cls)[parameter.name]
     assert kinds == ({float, fs.Schedule} if schedulable else {float})
     made = {parameter.name: fs.FixedSchedule(0.5)}
@@ -58,7 +75,7 @@ def test_what_may_follow_a_schedule(cls: Any, parameter: Any) -> None:
             cls(**made)
 
 
-@PARAMETERS
+@NUMBERS
 def test_ends_of_the_interval(cls: Any, parameter: Any) -> None:
     for end, included, beyond in (
         (parameter.low, parameter.low_included, -math.inf),
@@ -71,6 +88,21 @@ def test_ends_of_the_interval(cls: Any, parameter: Any) -> None:
                     cls(**{parameter.name: value})
             else:
                 assert getattr(cls(**{parameter.name: value}), parameter.name) == value
+
+
+@PARAMETERS
+def test_flags_and_names_of_choices(cls: Any, parameter: Any) -> None:
+    values: tuple[Any, ...] = ()
+    if parameter.kind == "flag":
+        values = (False, True)
+    elif parameter.kind == "choice":
+        values = tuple(parameter.choices)
+    elif parameter.optional:
+        values = (None, 0.0)
+    for value in values:
+        assert getattr(cls(**{parameter.name: value}), parameter.name) == value
+        made = fs.MultiLayerConfiguration(updater=cls(**{parameter.name: value}))
+        fs.MultiLayerUpdater(made, {"0_W": np.zeros(3)})
 
 
 def test_every_field_has_a_known_type() -> None:

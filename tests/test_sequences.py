@@ -25,6 +25,7 @@ from networks import copies, flat
 from oracle import LayerSpec, Network, NetworkSpec, SlotSpec, UpdaterSpec
 from oracle.bounds import Bounded
 from oracle.normalization import CHUNK, STRATEGIES
+from oracle.updater_row import VALUES
 from oracle.updaters import UPDATERS
 from snapshots import bits, everything, nothing_changes, report
 
@@ -55,8 +56,8 @@ def schedule(rng: random.Random, value: float) -> Any:
     return rng.choice(choices)()
 
 
-def updater_of(rng: random.Random, scheduled: bool) -> Any:
-    name = rng.choice([*UPDATERS, "AdamW"] if scheduled else list(UPDATERS))
+def updater_of(rng: random.Random, scheduled: bool, adam_w: bool) -> Any:
+    name = rng.choice([*UPDATERS, "AdamW", "AdamW"] if adam_w else list(UPDATERS))
     arguments: dict[str, Any] = {}
     for argument in {} if name == "AdamW" else UPDATERS[name].defaults:
         if rng.random() < 0.5:
@@ -66,8 +67,8 @@ def updater_of(rng: random.Random, scheduled: bool) -> Any:
             arguments[argument] = schedule(rng, rate) if scheduled else rate
         elif argument == "momentum":
             arguments[argument] = rng.choice([0.0, 0.5, 0.9, 1.0])
-        elif argument == "epsilon":
-            arguments[argument] = rng.choice([1e-14, 1e-8, 1e-3])
+        elif argument in VALUES:
+            arguments[argument] = rng.choice(VALUES[argument])
         else:
             arguments[argument] = rng.choice([0.0, 0.5, 0.9, 0.999])
     return getattr(fs, name)(**arguments)
@@ -87,17 +88,18 @@ def policy(rng: random.Random) -> Any:
     )
 
 
-def settings_of_layer(rng: random.Random, dl4j_0_8: bool, params: list[str]) -> Any:
+def settings_of_layer(rng: random.Random, dl4j_0_8: bool, adam_w: bool, params: list[str]) -> Any:
+    """No weight decay where there may be AdamW, which has its own."""
     own: dict[str, Any] = {
         "frozen": rng.random() < 0.15,
         "pretrain": rng.random() < 0.2,
     }
     if rng.random() < 0.4:
-        own["updater"] = updater_of(rng, not dl4j_0_8)
+        own["updater"] = updater_of(rng, not dl4j_0_8, adam_w)
     if rng.random() < 0.4:
         own["gradient_normalization"] = rng.choice([s for s in STRATEGIES if s != "ClipL2Global"])
         own["gradient_normalization_threshold"] = rng.choice([1e-3, 1.0, 50.0])
-    for name in ("l1", "l2", "l2_bias", *(() if dl4j_0_8 else ("weight_decay",))):
+    for name in ("l1", "l2", "l2_bias", *(() if dl4j_0_8 or adam_w else ("weight_decay",))):
         if rng.random() < 0.3:
             own[name] = rng.choice([0.0, 1e-3, 0.5])
     own["params"] = {}
@@ -105,7 +107,9 @@ def settings_of_layer(rng: random.Random, dl4j_0_8: bool, params: list[str]) -> 
         if param == "mean":
             own["params"][param] = fs.ParamConfiguration(statistic=True)
         elif rng.random() < 0.2:
-            own["params"][param] = fs.ParamConfiguration(updater=updater_of(rng, not dl4j_0_8))
+            own["params"][param] = fs.ParamConfiguration(
+                updater=updater_of(rng, not dl4j_0_8, adam_w)
+            )
     return fs.LayerConfiguration(**own)
 
 
@@ -125,6 +129,7 @@ class Case:
             ]
         )
         dl4j_0_8 = rng.random() < 0.4
+        adam_w = not dl4j_0_8 and rng.random() < 0.3
         one_layer = self.cls is fs.LayerUpdater
         layers = ["0"] if one_layer else [str(i) for i in range(rng.randint(1, 4))]
         if self.cls is fs.ComputationGraphUpdater:
@@ -137,16 +142,16 @@ class Case:
                 key = param if one_layer else f"{layer}_{param}"
                 self.shapes[key] = self.shape()
             if rng.random() < 0.7:
-                configured[layer] = settings_of_layer(rng, dl4j_0_8, params)
+                configured[layer] = settings_of_layer(rng, dl4j_0_8, adam_w, params)
         more: dict[str, Any] = {}
-        updater = updater_of(rng, not dl4j_0_8)
+        updater = updater_of(rng, not dl4j_0_8, adam_w)
         if dl4j_0_8:
             if hasattr(updater, "learning_rate") and rng.random() < 0.5:
                 more["learning_rate_policy"] = policy(rng)
             if hasattr(updater, "momentum") and rng.random() < 0.7:
                 more["momentum_schedule"] = {1: 0.3, 3: 0.8}
         else:
-            more["weight_decay"] = rng.choice([0.0, 0.0, 0.01])
+            more["weight_decay"] = 0.0 if adam_w else rng.choice([0.0, 0.0, 0.01])
             more["weight_decay_apply_lr"] = rng.random() < 0.5
         self.on_nonfinite = rng.choice(["raise", "raise", "skip", "propagate"])
         self.configuration = fs.MultiLayerConfiguration(
@@ -375,7 +380,7 @@ class Twins:
         good = self.gradients()
         u = self.updater
         calls: list[Callable[[], Any]] = [
-            lambda: u.step({}),
+            lambda: u.step({"9_unknown": np.ones(3, self.case.dtype)}),
             lambda: u.step({**good, "9_unknown": np.ones(3, self.case.dtype)}),
             lambda: u.step({**good, key: good[key].astype(np.int32)}),
             lambda: u.update({**good, key: np.ones(12345, self.case.dtype)}),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from networks import schedule
 from oracle import UpdaterSpec
+from oracle.updater_row import SCHEDULED, VALUES
 from oracle.updaters import UPDATERS, initial_value
 
 import flatstep as fs
@@ -52,7 +53,7 @@ class UpdaterRow:
     """All that the tests know about one updater."""
 
     constructor: Callable[..., Any]
-    defaults: Mapping[str, float]  # in the order of the arguments
+    defaults: Mapping[str, Any]  # in the order of the arguments
     configurations: tuple[Mapping[str, Any], ...]
     state: tuple[str, ...] = ()
     semantics: tuple[str, ...] = ("dl4j-1.0", "dl4j-0.8")
@@ -81,7 +82,9 @@ class UpdaterRow:
         return self.name
 
 
-def range_errors(name: str, argument: str, expected: str, *values: Any) -> tuple[ErrorCase, ...]:
+def range_errors(
+    name: str, argument: str, expected: str, *values: Any, optional: bool = False
+) -> tuple[ErrorCase, ...]:
     """Numbers out of range, and what is no number at all."""
     out_of_range = tuple(
         ErrorCase(
@@ -91,29 +94,52 @@ def range_errors(name: str, argument: str, expected: str, *values: Any) -> tuple
         )
         for value in values
     )
-    kind = "a number or a schedule" if argument in ("learning_rate", "momentum") else "a number"
+    kind = "a number or a schedule" if argument in SCHEDULED else "a number"
     no_number = tuple(
         ErrorCase(
             {argument: value},
             TypeError,
             f"{name}: {argument}: expected {kind}, got {value!r} of type {type(value).__name__}",
         )
-        for value in ("0.1", True, None)
+        for value in ("0.1", True, *(() if optional else (None,)))
     )
     return out_of_range + no_number
 
 
-def errors_of(name: str, arguments: Mapping[str, float]) -> tuple[ErrorCase, ...]:
-    """The ranges of hyper-parameters, which depend on nothing but their names."""
+def name_errors(name: str, argument: str, default: bool | str) -> tuple[ErrorCase, ...]:
+    """What is no flag, or none of the names."""
+    if isinstance(default, bool):
+        expected = "True or False, got 0.5 of type float"
+        return (ErrorCase({argument: 0.5}, TypeError, f"{name}: {argument}: expected {expected}"),)
+    choices = ", ".join(f'"{choice}"' for choice in VALUES[argument])
+    return (
+        ErrorCase(
+            {argument: "other"},
+            ValueError,
+            f'{name}: {argument}: expected one of {choices}, got "other"',
+        ),
+        ErrorCase(
+            {argument: 1},
+            TypeError,
+            f"{name}: {argument}: expected a string, got 1 of type int",
+        ),
+    )
+
+
+def errors_of(name: str, defaults: Mapping[str, Any]) -> tuple[ErrorCase, ...]:
+    """What hyper-parameters refuse, which depends on nothing but their names and defaults."""
     errors: tuple[ErrorCase, ...] = ()
-    for argument in arguments:
-        if argument == "momentum":
+    for argument, default in defaults.items():
+        if isinstance(default, (bool, str)):
+            errors += name_errors(name, argument, default)
+        elif argument == "momentum" or argument not in VALUES | {"learning_rate": ()}:
             errors += range_errors(name, argument, "a number in [0, 1]", -0.1, 1.5, np.nan)
-        elif argument in ("beta1", "beta2", "rho", "rms_decay"):
-            errors += range_errors(name, argument, "a number in [0, 1)", -0.1, 1.0, np.nan)
         else:
-            errors += range_errors(name, argument, "a finite number >= 0", -0.1, np.nan, np.inf)
-        if argument not in ("learning_rate", "momentum"):
+            expected = "a finite number >= 0"
+            errors += range_errors(
+                name, argument, expected, -0.1, np.nan, np.inf, optional=default is None
+            )
+        if argument not in SCHEDULED and not isinstance(default, (bool, str)):
             schedule = fs.StepSchedule(0.5, 0.5, 10)
             errors += (
                 ErrorCase(
@@ -150,6 +176,7 @@ def row_of(name: str) -> UpdaterRow:
 
 ADAM_W_DEFAULTS = {
     "learning_rate": 1e-3, "weight_decay": 1e-2, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8,
+    "corrected_epsilon": False, "bias_correction": True,
 }  # fmt: skip
 
 TABLE: tuple[UpdaterRow, ...] = (
@@ -161,7 +188,7 @@ TABLE: tuple[UpdaterRow, ...] = (
         configurations=(
             {},
             {"weight_decay": 0.5},
-            {"learning_rate": fs.CosineSchedule(0.1, 50)},
+            {"learning_rate": fs.CosineSchedule(0.1, 50), "corrected_epsilon": True},
         ),
         semantics=("dl4j-1.0",),
         errors=errors_of("AdamW", ADAM_W_DEFAULTS),

@@ -156,6 +156,11 @@ inline UpdaterConfiguration updater(Bytes& in) {
   for (std::size_t i = 0; i < updater.values.size(); ++i) {
     const HyperParameter& parameter = updater.kind->hyper_parameters[i];
     if (in.one_in(2)) continue;  // the default
+    if (parameter.kind != ValueKind::number) {
+      updater.values[i] =
+          static_cast<double>(in.below(static_cast<std::size_t>(parameter.high) + 1));
+      continue;
+    }
     switch (parameter.role) {
       case Role::learning_rate:
         updater.values[i] = rate(in);

@@ -71,7 +71,8 @@ LearningRatePolicy step_policy() {
 TEST(Updaters, MakeUpdaterFillsInDefaults) {
   const auto adam = make_updater("Adam", {{"beta1", 0.8}});
   EXPECT_EQ(adam.kind, find_updater("Adam"));
-  EXPECT_EQ(adam.values, (std::vector<Schedule>{1e-3, 0.8, 0.999, 1e-8}));
+  // And its flags: where ε stands, and whether the bias is corrected.
+  EXPECT_EQ(adam.values, (std::vector<Schedule>{1e-3, 0.8, 0.999, 1e-8, 0.0, 1.0}));
   EXPECT_NE(adam, make_updater("Adam"));
   EXPECT_EQ(make_updater("NoOp").values.size(), 0u);
 }
@@ -383,8 +384,8 @@ const std::vector<Mistake> mistakes{
        n.updater = make_updater("Sgd", {{"learning_rate", Schedule::map({{0, 1}, {5, -1}})}});
      },
      "network: updater: Sgd: learning_rate: expected a finite number >= 0, got -1"},
-    {"BetaOne", [](N& n) { n.layers["1"].updater = make_updater("Adam", {{"beta1", 1.0}}); },
-     "layer \"1\": updater: Adam: beta1: expected a number in [0, 1), got 1"},
+    {"BetaOne", [](N& n) { n.layers["1"].updater = make_updater("Adam", {{"beta1", 2.0}}); },
+     "layer \"1\": updater: Adam: beta1: expected a number in [0, 1], got 2"},
     {"BetaSchedule",
      [](N& n) { n.updater = make_updater("Adam", {{"beta1", Schedule::step(0.9, 0.5, 2)}}); },
      "network: updater: Adam: beta1: expected a number, got a schedule; only learning_rate and "
@@ -396,7 +397,7 @@ const std::vector<Mistake> mistakes{
      "layer \"1\", parameter \"W\": updater: Nesterovs: momentum: expected a number in [0, 1], "
      "got 1.5"},
     {"BiasUpdater", [](N& n) { n.bias_updater = make_updater("AdaDelta", {{"rho", -1.0}}); },
-     "network: bias_updater: AdaDelta: rho: expected a number in [0, 1), got -1"},
+     "network: bias_updater: AdaDelta: rho: expected a number in [0, 1], got -1"},
     {"AdamWNegative",
      [](N& n) {
        n.updater = make_updater("Adam");

@@ -15,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -216,7 +217,7 @@ class Reader {
     UpdaterConfiguration updater;
     updater.kind = kind;
     for (const HyperParameter& parameter : kind->hyper_parameters) {
-      updater.values.push_back(to_schedule(object.attr(std::string(parameter.name).c_str())));
+      updater.values.push_back(hyper_parameter(object, parameter));
     }
     if (decays) updater.weight_decay = number(object, "weight_decay");
     return updater;
@@ -229,6 +230,20 @@ class Reader {
   }
 
  private:
+  static Schedule hyper_parameter(py::handle object, const HyperParameter& parameter) {
+    const std::string name(parameter.name);
+    const py::object value = object.attr(name.c_str());
+    if (parameter.optional && value.is_none()) return not_given;
+    if (parameter.kind == ValueKind::flag) return py::cast<bool>(value) ? 1.0 : 0.0;
+    if (parameter.kind == ValueKind::choice) {
+      const std::string argument = class_name(object) + ": " + name;
+      const std::string chosen = to_text(value, argument);
+      const std::span choices(parameter.choices, parameter.choice_count);
+      return static_cast<double>(text::place(argument, choices, chosen));
+    }
+    return to_schedule(value);
+  }
+
   /// Every field from the attribute of its name; None leaves what is inherited, or the default.
   template <class Level>
   void read_fields(py::handle object, Level& level) {
@@ -330,10 +345,24 @@ std::string_view to_string(Role role) {
       return "learning_rate";
     case Role::momentum:
       return "momentum";
+    case Role::scheduled:
+      return "scheduled";
     case Role::plain:
       break;
   }
   return "plain";
+}
+
+std::string_view to_string(ValueKind kind) {
+  switch (kind) {
+    case ValueKind::flag:
+      return "flag";
+    case ValueKind::choice:
+      return "choice";
+    case ValueKind::number:
+      break;
+  }
+  return "number";
 }
 
 }  // namespace
@@ -356,7 +385,13 @@ void register_configuration(py::module_& module) {
       .def_readonly("low_included", &HyperParameter::low_included)
       .def_readonly("high_included", &HyperParameter::high_included)
       .def_property_readonly("role",
-                             [](const HyperParameter& self) { return to_string(self.role); });
+                             [](const HyperParameter& self) { return to_string(self.role); })
+      .def_property_readonly("kind",
+                             [](const HyperParameter& self) { return to_string(self.kind); })
+      .def_readonly("optional", &HyperParameter::optional)
+      .def_property_readonly("choices", [](const HyperParameter& self) {
+        return std::vector<std::string_view>(self.choices, self.choices + self.choice_count);
+      });
 
   py::class_<UpdaterInfo>(module, "UpdaterInfo", "An updater of the core's registry.")
       .def_readonly("name", &UpdaterInfo::name)

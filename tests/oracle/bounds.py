@@ -63,6 +63,7 @@ class Bounded(NDArrayOperatorsMixin):
             return EXACT_RULES[ufunc](*operands)
         value = ufunc(*(x.value for x in operands))
         inherited = RULES[ufunc](value, *operands)
+        inherited = np.where(np.isnan(inherited), np.inf, inherited)  # 0 times what is unknown
         unit = unit_roundoff(self.dtype)
         tiny = np.finfo(self.dtype).tiny
         vanishing = (np.abs(value) <= inherited + 2 * tiny) & ((value != 0) | (inherited != 0))

@@ -231,9 +231,10 @@ class Network:
         if slot.statistic:
             return g
         state = {name: self.read(array) for name, array in self.state[slot.key].items()}
-        formula = UPDATERS[slot.updater.name].formula
+        row = UPDATERS[slot.updater.name]
         dl4j_0_8 = self.spec.semantics == "dl4j-0.8"
-        u, after = formula(g, state, t=iteration + 1, dl4j_0_8=dl4j_0_8, **hyper)
+        given = {**row.defaults, **hyper}
+        u, after = row.formula(g, state, t=iteration + 1, dl4j_0_8=dl4j_0_8, **given)
         result.state[slot.key] = after
         return u
 

@@ -3,24 +3,28 @@ parameter.
 
 Each class holds hyper-parameters and no state, can be compared, hashed and pickled, and is
 validated when it is made: a value out of range is a ValueError, an argument of another type a
-TypeError, both naming the argument. ``learning_rate`` and Nesterovs' ``momentum`` are numbers or
-schedules; everything else is a number. t = iteration + 1. State arrays have their parameter's size
+TypeError, both naming the argument. ``learning_rate`` and ``momentum`` are numbers or schedules;
+most else is a number. t = iteration + 1. State arrays have their parameter's size
 and start at 0 unless said; ``MultiLayerUpdater.state("0_W")`` shows them by the names given here.
-The formulas are Deeplearning4j's, which a docstring says where they differ from the paper's or
-PyTorch's.
+The formulas are Deeplearning4j's where it has the updater, which a docstring says where they differ
+from the paper's or PyTorch's; the others are those of the library that a docstring names.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import base, built_in, custom
+from . import base, built_in, custom, further, moments
 from .base import *  # noqa: F403
 from .built_in import *  # noqa: F403
 from .custom import *  # noqa: F403
+from .further import *  # noqa: F403
+from .moments import *  # noqa: F403
 
 if not TYPE_CHECKING:  # which knows literal lists only, and exports what comes with a star
-    __all__ = [*base.__all__, *built_in.__all__, *custom.__all__]
+    __all__ = [
+        name for module in (base, built_in, custom, further, moments) for name in module.__all__
+    ]
 
     for _name in __all__:
         # Where programs, pickles and messages find it, whichever file it is written in.

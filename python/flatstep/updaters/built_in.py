@@ -1,14 +1,14 @@
-"""The updaters of the core's registry: their hyper-parameters."""
+"""Deeplearning4j's updaters, and what of PyTorch, optax and Keras is a matter of their numbers."""
 
 # No postponed annotations: the fields are taken by their types, which are read at run time, when
 # the classes are known as those of flatstep.updaters.
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
-from flatstep import _core
-from flatstep._coerce import take_fields
+from flatstep._coerce import string, take_as
 from flatstep.schedules import Schedule
 
-from .base import Updater
+from .base import BuiltIn
 
 __all__ = [
     "AMSGrad",
@@ -26,16 +26,12 @@ __all__ = [
 ]
 
 
-class _BuiltIn(Updater):
-    """An updater of the core's registry, found there by the name of its class."""
-
-    def __post_init__(self) -> None:
-        take_fields(type(self).__name__, self)
-        _core.validate_updater(self)
+EpsilonPlacement: TypeAlias = Literal["none", "gradient", "divisor"]
+take_as(EpsilonPlacement, string)
 
 
 @dataclass(frozen=True)
-class Sgd(_BuiltIn):
+class Sgd(BuiltIn):
     r"""Gradient descent: u = lr·g.
 
     Robbins and Monro 1951, https://doi.org/10.1214/aoms/1177729586.
@@ -56,7 +52,7 @@ class Sgd(_BuiltIn):
 
 
 @dataclass(frozen=True)
-class NoOp(_BuiltIn):
+class NoOp(BuiltIn):
     r"""The gradient as it stands: u = g (Deeplearning4j 0.8's NONE).
 
     Normalisation, regularisation and weight decay still apply. It has no learning rate.
@@ -72,7 +68,7 @@ class NoOp(_BuiltIn):
 
 
 @dataclass(frozen=True)
-class Nesterovs(_BuiltIn):
+class Nesterovs(BuiltIn):
     r"""Nesterov's accelerated gradient: v' = μ·v − lr·g; u = μ·v − (1 + μ)·v'.
 
     State: v, the velocity. The form of Sutskever et al. 2013, section 2
@@ -99,15 +95,17 @@ class Nesterovs(_BuiltIn):
 
 
 @dataclass(frozen=True)
-class AdaGrad(_BuiltIn):
+class AdaGrad(BuiltIn):
     r"""AdaGrad: h += g²; u = lr·g/(√h + ε).
 
-    State: h, which starts at 1e-6 whatever ε under dl4j-1.0, at ε under dl4j-0.8. The diagonal form
+    State: h, which starts at ``initial_accumulator``; unless that is given at 1e-6 whatever ε under
+    dl4j-1.0, at ε under dl4j-0.8. The diagonal form
     of Duchi, Hazan and Singer 2011, https://jmlr.org/papers/v12/duchi11a.html.
 
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.
         epsilon: ε ≥ 0.
+        initial_accumulator: what h starts at, ≥ 0; None: as above. PyTorch's starts at 0.
 
     Example:
         >>> import numpy as np, flatstep as fs
@@ -120,20 +118,23 @@ class AdaGrad(_BuiltIn):
 
     learning_rate: float | Schedule = 0.1
     epsilon: float = 1e-6
+    initial_accumulator: float | None = None
 
 
 @dataclass(frozen=True)
-class RmsProp(_BuiltIn):
+class RmsProp(BuiltIn):
     r"""RMSProp: s = ρs + (1 − ρ)g²; u = lr·g/(√s + ε).
 
-    State: s, which starts at ε. Tieleman and Hinton 2012, lecture 6.5 of "Neural Networks for
-    Machine Learning" (https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf);
-    not centred, without momentum.
+    State: s, which starts at ``initial_accumulator``, at ε unless that is given. Tieleman and
+    Hinton 2012, lecture 6.5 of "Neural Networks for Machine Learning"
+    (https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf);
+    not centred, without momentum: `CenteredRmsProp`, `MomentumRmsProp` and their kin are.
 
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.
-        rms_decay: ρ in [0, 1).
+        rms_decay: ρ in [0, 1].
         epsilon: ε ≥ 0.
+        initial_accumulator: what s starts at, ≥ 0; None: ε. PyTorch's starts at 0.
 
     Example:
         >>> import numpy as np, flatstep as fs
@@ -147,16 +148,17 @@ class RmsProp(_BuiltIn):
     learning_rate: float | Schedule = 0.1
     rms_decay: float = 0.95
     epsilon: float = 1e-8
+    initial_accumulator: float | None = None
 
 
 @dataclass(frozen=True)
-class AdaDelta(_BuiltIn):
+class AdaDelta(BuiltIn):
     r"""AdaDelta: s = ρs + (1 − ρ)g²; u = g·√(d + ε)/√(s + ε); d = ρd + (1 − ρ)u².
 
     State: s, d. It has no learning rate. Zeiler 2012, https://arxiv.org/abs/1212.5701.
 
     Args:
-        rho: ρ in [0, 1).
+        rho: ρ in [0, 1].
         epsilon: ε ≥ 0.
 
     Example:
@@ -173,19 +175,22 @@ class AdaDelta(_BuiltIn):
 
 
 @dataclass(frozen=True)
-class Adam(_BuiltIn):
+class Adam(BuiltIn):
     r"""Adam: m = β1·m + (1 − β1)g; v = β2·v + (1 − β2)g²; u = α·m/(√v + ε).
 
     State: m, v. α = lr·√(1 − β2ᵗ)/(1 − β1ᵗ). Kingma and Ba 2015, https://arxiv.org/abs/1412.6980,
     in the form of the end of its section 2: ε is added to the uncorrected √v, so that it weighs
-    1/√(1 − β2ᵗ) times what PyTorch's does in the first steps. Under dl4j-0.8 α becomes ε where it
-    is 0 or NaN.
+    1/√(1 − β2ᵗ) times what PyTorch's does in the first steps; with ``corrected_epsilon`` it is
+    PyTorch's. Under dl4j-0.8 α becomes ε where it is 0 or NaN.
 
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.
-        beta1: β1 in [0, 1).
-        beta2: β2 in [0, 1).
+        beta1: β1 in [0, 1].
+        beta2: β2 in [0, 1].
         epsilon: ε ≥ 0.
+        corrected_epsilon: whether ε is added to the corrected √v̂, v̂ = v/(1 − β2ᵗ), as in PyTorch
+            and optax.
+        bias_correction: whether m and v are corrected for starting at 0; without it α = lr.
 
     Example:
         >>> import numpy as np, flatstep as fs
@@ -200,10 +205,12 @@ class Adam(_BuiltIn):
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    corrected_epsilon: bool = False
+    bias_correction: bool = True
 
 
 @dataclass(frozen=True)
-class AdamW(_BuiltIn):
+class AdamW(BuiltIn):
     r"""AdamW: Adam, and λ·lr·p is added to its update, p being the parameter.
 
     State: m, v. Loshchilov and Hutter 2017, https://arxiv.org/abs/1711.05101, in the form of
@@ -214,9 +221,12 @@ class AdamW(_BuiltIn):
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.
         weight_decay: λ ≥ 0.
-        beta1: β1 in [0, 1).
-        beta2: β2 in [0, 1).
+        beta1: β1 in [0, 1].
+        beta2: β2 in [0, 1].
         epsilon: ε ≥ 0.
+        corrected_epsilon: whether ε is added to the corrected √v̂, v̂ = v/(1 − β2ᵗ), as in PyTorch
+            and optax.
+        bias_correction: whether m and v are corrected for starting at 0; without it α = lr.
 
     Example:
         >>> import numpy as np, flatstep as fs
@@ -232,10 +242,12 @@ class AdamW(_BuiltIn):
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    corrected_epsilon: bool = False
+    bias_correction: bool = True
 
 
 @dataclass(frozen=True)
-class AMSGrad(_BuiltIn):
+class AMSGrad(BuiltIn):
     r"""AMSGrad: m, v, α as in Adam; v̂ = max(v̂, v); u = α·m/(√v̂ + ε).
 
     State: m, v, v_hat. Reddi, Kale and Kumar 2018, https://arxiv.org/abs/1904.09237, with Adam's
@@ -243,9 +255,12 @@ class AMSGrad(_BuiltIn):
 
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.
-        beta1: β1 in [0, 1).
-        beta2: β2 in [0, 1).
+        beta1: β1 in [0, 1].
+        beta2: β2 in [0, 1].
         epsilon: ε ≥ 0.
+        corrected_epsilon: whether ε is added to the corrected √v̂, v̂ = v/(1 − β2ᵗ), as in PyTorch
+            and optax.
+        bias_correction: whether m and v are corrected for starting at 0; without it α = lr.
 
     Example:
         >>> import numpy as np, flatstep as fs
@@ -260,20 +275,24 @@ class AMSGrad(_BuiltIn):
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    corrected_epsilon: bool = False
+    bias_correction: bool = True
 
 
 @dataclass(frozen=True)
-class AdaMax(_BuiltIn):
+class AdaMax(BuiltIn):
     r"""AdaMax: m as in Adam; n = max(β2·n, ``|g|``); u = lr/(1 − β1ᵗ)·m/(n + 1e-32).
 
     State: m, n. Kingma and Ba 2015, section 7.1, https://arxiv.org/abs/1412.6980.
 
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.
-        beta1: β1 in [0, 1).
-        beta2: β2 in [0, 1).
-        epsilon: taken, as Deeplearning4j takes it, and not used, as there: 1e-32 stands in its
-            place.
+        beta1: β1 in [0, 1].
+        beta2: β2 in [0, 1].
+        epsilon: ε ≥ 0.
+        epsilon_placement: where ε goes. "none", as in Deeplearning4j: nowhere, 1e-32 stands in its
+            place; "gradient", as in PyTorch and optax: n = max(β2·n, ``|g|`` + ε); "divisor", as in
+            Keras: n + ε.
 
     Example:
         >>> import numpy as np, flatstep as fs
@@ -288,10 +307,11 @@ class AdaMax(_BuiltIn):
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    epsilon_placement: EpsilonPlacement = "none"
 
 
 @dataclass(frozen=True)
-class Nadam(_BuiltIn):
+class Nadam(BuiltIn):
     r"""Nadam: m, v as in Adam; u = lr·(β1·m + (1 − β1)g)/(1 − β1ᵗ)/(√v + ε).
 
     State: m, v. Dozat 2016, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ, in
@@ -300,8 +320,8 @@ class Nadam(_BuiltIn):
 
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.
-        beta1: β1 in [0, 1).
-        beta2: β2 in [0, 1).
+        beta1: β1 in [0, 1].
+        beta2: β2 in [0, 1].
         epsilon: ε ≥ 0.
 
     Example:
@@ -320,7 +340,7 @@ class Nadam(_BuiltIn):
 
 
 @dataclass(frozen=True)
-class AdaBelief(_BuiltIn):
+class AdaBelief(BuiltIn):
     r"""AdaBelief: m as in Adam; s = β2·s + (1 − β2)(g − m)² + ε; u = lr·m̂/(√ŝ + ε).
 
     State: m, s. m̂ = m/(1 − β1ᵗ), ŝ = s/(1 − β2ᵗ). Zhuang et al. 2020,
@@ -329,9 +349,11 @@ class AdaBelief(_BuiltIn):
 
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.
-        beta1: β1 in [0, 1).
-        beta2: β2 in [0, 1).
+        beta1: β1 in [0, 1].
+        beta2: β2 in [0, 1].
         epsilon: ε ≥ 0; added twice, as in the paper.
+        epsilon_root: what is added to s in ε's place, ≥ 0; None: ε.
+        nesterov: whether m̂ looks ahead, as optax's: β1·m/(1 − β1ᵗ⁺¹) + (1 − β1)g/(1 − β1ᵗ).
 
     Example:
         >>> import numpy as np, flatstep as fs
@@ -346,3 +368,5 @@ class AdaBelief(_BuiltIn):
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-14
+    epsilon_root: float | None = None
+    nesterov: bool = False

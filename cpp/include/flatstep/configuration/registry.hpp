@@ -68,6 +68,7 @@ struct UpdaterInfo {
   /// The number that a state array starts at, at the updater's values; empty: 0.
   std::function<double(std::size_t array, const double* values, const OrderRules&)> initial_state{};
   void (*constants)(const double* values, const StepContext&, double* out) = nullptr;
+  std::size_t constant_count = 0;
 
   /// Place in the kernel tables, or -1 for an updater of the user's own.
   int index = -1;
@@ -178,6 +179,7 @@ UpdaterInfo describe_updater(int index) {
   }
   info.initial_state = &detail::initial_state_of<U>;
   info.constants = &detail::constants_of<U>;
+  info.constant_count = number_of_constants<U>;
   info.index = index;
   return info;
 }

@@ -61,10 +61,12 @@ void validate_numbers(const NetworkSettings& settings, std::span<const SlotName>
     };
     const UpdaterInfo& kind = *slot.updater.kind;
     for (std::size_t k = 0; k < slot.updater.values.size(); ++k) {
-      if (kind.hyper_parameters[k].high <= 1) continue;  // a fraction, which may round to 0
+      const HyperParameter& parameter = kind.hyper_parameters[k];
+      // A fraction may round to 0, and what is no number is never in the type.
+      if (parameter.high <= 1 || parameter.kind != ValueKind::number) continue;
       for (const double value : slot.updater.values[k].given_values()) {
         if (detail::is_representable<T>(value)) continue;
-        require(std::string(kind.name) + ": " + std::string(kind.hyper_parameters[k].name), value);
+        require(std::string(kind.name) + ": " + std::string(parameter.name), value);
       }
     }
     require("l1", slot.l1);

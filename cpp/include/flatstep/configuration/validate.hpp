@@ -26,6 +26,10 @@ namespace detail {
 inline std::string layer_text(std::string_view layer) { return "layer " + text::quoted(layer); }
 
 inline std::string interval_text(const HyperParameter& parameter) {
+  if (parameter.kind == ValueKind::flag) return "0 or 1";
+  if (parameter.kind == ValueKind::choice) {
+    return "an integer from 0 to " + text::number(parameter.high);
+  }
   if (std::isinf(parameter.high)) {
     return std::string("a finite number ") + (parameter.low_included ? ">= " : "> ") +
            text::number(parameter.low);
@@ -36,6 +40,8 @@ inline std::string interval_text(const HyperParameter& parameter) {
 }
 
 inline bool in_interval(const HyperParameter& parameter, double value) {
+  if (parameter.optional && value == not_given) return true;
+  if (parameter.kind != ValueKind::number && value != std::floor(value)) return false;
   return (parameter.low_included ? value >= parameter.low : value > parameter.low) &&
          (parameter.high_included ? value <= parameter.high : value < parameter.high);
 }

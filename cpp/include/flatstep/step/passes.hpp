@@ -47,7 +47,7 @@ class Passes {
       }
       if (run.divides_after) constants.post = static_cast<T>(inverse_batch);
       const auto& scalars = rates.scalars(run.rate_group);
-      for (std::size_t i = 0; i < max_constants; ++i) {
+      for (std::size_t i = 0; i < run.updater->constant_count; ++i) {
         constants.updater[i] = static_cast<T>(scalars[i]);
       }
     }

@@ -1,6 +1,6 @@
 // AMSGrad: m, v and α as Adam; v̂ = max(v̂, v); u = α·m/(√v̂ + ε).
 //
-// State: m, v, v_hat, from 0. Rounding: as Adam; the maximum is exact.
+// State: m, v, v_hat, from 0. Flags and rounding: as Adam; the maximum is exact.
 // Source: DL4J's AMSGrad; Reddi, Kale and Kumar 2018, https://arxiv.org/abs/1904.09237 (with Adam's
 // bias correction, which the paper leaves out).
 #pragma once
@@ -13,7 +13,7 @@ struct AMSGrad {
   static constexpr std::string_view name = "AMSGrad";
   static constexpr const auto& hyper_parameters = Adam::hyper_parameters;
   static constexpr StateNames<3> state_names{{"m", "v", "v_hat"}};
-  using Values = AdamValues;
+  using Values = CorrectedAdamValues;
   template <class X>
   using Constants = Adam::Constants<X>;
 

@@ -11,7 +11,7 @@ namespace flatstep {
 
 struct Nadam {
   static constexpr std::string_view name = "Nadam";
-  static constexpr const auto& hyper_parameters = Adam::hyper_parameters;
+  static constexpr const auto& hyper_parameters = adam_hyper_parameters;
   static constexpr StateNames<2> state_names{{"m", "v"}};
   using Values = AdamValues;
   template <class X>

@@ -11,7 +11,7 @@
 //       double learning_rate;
 //     };
 //     template <class X>
-//     struct Constants {  // what the formula needs
+//     struct Constants {  // what the formula needs; only constants, never branches, depend on flags
 //       X learning_rate;
 //     };
 //     static Constants<double> constants(const Values& h, const StepContext& step);  // once a step
@@ -32,8 +32,16 @@
 
 namespace flatstep {
 
-/// What a hyper-parameter is for: only learning rates and momenta may follow a schedule.
-enum class Role { plain, learning_rate, momentum };
+/// What a hyper-parameter is for: learning rates and momenta may follow a schedule, and so may what
+/// is `scheduled` for a reason of its own.
+enum class Role { plain, learning_rate, momentum, scheduled };
+
+/// What the value of a hyper-parameter is: a number, a flag (0 or 1), or the place of a name among
+/// its choices.
+enum class ValueKind { number, flag, choice };
+
+/// The value of an optional hyper-parameter that is not given. No legal value is negative.
+inline constexpr double not_given = -1.0;
 
 /// One argument of an updater: its name, default, and the interval of its legal values.
 struct HyperParameter {
@@ -44,6 +52,10 @@ struct HyperParameter {
   bool low_included;
   bool high_included;
   Role role;
+  ValueKind kind = ValueKind::number;
+  bool optional = false;  ///< may be `not_given`, which is its default
+  const std::string_view* choices = nullptr;
+  std::size_t choice_count = 0;
 };
 
 inline constexpr double unbounded = __builtin_huge_val();
@@ -54,12 +66,29 @@ constexpr HyperParameter learning_rate(double default_value) {
 constexpr HyperParameter momentum(double default_value) {
   return {"momentum", default_value, 0.0, 1.0, true, true, Role::momentum};
 }
-/// A decay of a moving average: 0 forgets at once, 1 would never learn.
+/// A decay of a moving average: 0 forgets at once, 1 keeps what there was.
 constexpr HyperParameter decay(std::string_view name, double default_value) {
-  return {name, default_value, 0.0, 1.0, true, false, Role::plain};
+  return {name, default_value, 0.0, 1.0, true, true, Role::plain};
 }
-constexpr HyperParameter epsilon(double default_value) {
-  return {"epsilon", default_value, 0.0, unbounded, true, false, Role::plain};
+/// A number from 0 on.
+constexpr HyperParameter amount(std::string_view name, double default_value) {
+  return {name, default_value, 0.0, unbounded, true, false, Role::plain};
+}
+constexpr HyperParameter epsilon(double default_value) { return amount("epsilon", default_value); }
+/// A number from 0 on, or none.
+constexpr HyperParameter optional_amount(std::string_view name) {
+  HyperParameter parameter = amount(name, not_given);
+  parameter.optional = true;
+  return parameter;
+}
+constexpr HyperParameter flag(std::string_view name, bool default_value) {
+  return {name, default_value ? 1.0 : 0.0, 0.0, 1.0, true, true, Role::plain, ValueKind::flag};
+}
+/// One of the names, the first unless given.
+template <std::size_t N>
+constexpr HyperParameter choice(std::string_view name, const std::string_view (&choices)[N]) {
+  return {name,  0.0,         0.0, N - 1.0, true, true, Role::plain, ValueKind::choice,
+          false, &choices[0], N};
 }
 
 /// The table of an updater that has no hyper-parameters.
@@ -113,9 +142,20 @@ inline V moving_average_of_squares(V decay, V one_minus_decay, V average, V x) {
   return fma(decay, average, (one_minus_decay * x) * x);
 }
 
+/// x's sign: 0 of 0, NaN of NaN.
+template <class V>
+inline V sign(V x, V one) {
+  return keep(not_equal(x, V::zero()), copysign(one, x)) + keep(not_equal(x, x), x);
+}
+
+/// What corrects a moving average that started at 0 for its bias: 1 − decayᵗ; 1 where nothing does.
+constexpr double bias_of(double decay, std::uint64_t t, double corrects = 1.0) {
+  return corrects == 0.0 ? 1.0 : 1.0 - power(decay, t);
+}
+
 /// At most this many state arrays, hyper-parameters and constants has any updater.
 inline constexpr std::size_t max_state_arrays = 3;
-inline constexpr std::size_t max_hyper_parameters = 4;
-inline constexpr std::size_t max_constants = 8;
+inline constexpr std::size_t max_hyper_parameters = 12;
+inline constexpr std::size_t max_constants = 10;
 
 }  // namespace flatstep

@@ -1,17 +1,28 @@
 // The list of updaters: one line each. All tables, kernels and names are made from it.
 #pragma once
 
+#include <flatstep/updaters/ad_ema_mix.hpp>
 #include <flatstep/updaters/ada_belief.hpp>
 #include <flatstep/updaters/ada_delta.hpp>
+#include <flatstep/updaters/ada_delta_with_rate.hpp>
 #include <flatstep/updaters/ada_grad.hpp>
 #include <flatstep/updaters/ada_max.hpp>
 #include <flatstep/updaters/adam.hpp>
 #include <flatstep/updaters/ams_grad.hpp>
+#include <flatstep/updaters/corrected_ams_grad.hpp>
+#include <flatstep/updaters/lion.hpp>
+#include <flatstep/updaters/momentum.hpp>
+#include <flatstep/updaters/n_adam.hpp>
 #include <flatstep/updaters/nadam.hpp>
 #include <flatstep/updaters/nesterovs.hpp>
 #include <flatstep/updaters/no_op.hpp>
+#include <flatstep/updaters/r_adam.hpp>
 #include <flatstep/updaters/rms_prop.hpp>
+#include <flatstep/updaters/root_ada_grad.hpp>
+#include <flatstep/updaters/root_adam.hpp>
+#include <flatstep/updaters/root_rms_prop.hpp>
 #include <flatstep/updaters/sgd.hpp>
+#include <flatstep/updaters/yogi.hpp>
 
 namespace flatstep {
 
@@ -38,6 +49,8 @@ using Updaters = UpdaterList<  //
     AMSGrad,                   //
     AdaMax,                    //
     Nadam,                     //
-    AdaBelief>;
+    AdaBelief, RootAdam, NAdam, CorrectedAMSGrad, RAdam, Yogi, Lion, AdEMAMix, Momentum,
+    AdaDeltaWithRate, RootAdaGrad, RootRmsProp, CenteredRmsProp, MomentumRmsProp,
+    CenteredMomentumRmsProp>;
 
 }  // namespace flatstep
