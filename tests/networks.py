@@ -73,6 +73,8 @@ def configuration(spec: NetworkSpec) -> Any:
     network: dict[str, Any] = {
         "semantics": spec.semantics,
         "mini_batch": spec.mini_batch,
+        "maximize": spec.maximize,
+        "gradient_normalization_epsilon": spec.epsilon,
         "on_nonfinite": spec.on_nonfinite,
     }
     if spec.global_threshold is not None:

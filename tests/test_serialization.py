@@ -155,6 +155,7 @@ EVERYTHING = Configuration(
 )
 #: As 0.1 wrote it: what came to an updater since then has its default.
 SINCE_0_1 = '"corrected_epsilon": false, "bias_correction": true'
+NETWORKS_SINCE_0_1 = '"maximize": false, "gradient_normalization_epsilon": 0.0'
 VERSION_1 = """
 {"version": 1,
  "updater": {"class": "Adam",
@@ -183,6 +184,7 @@ def test_version_1() -> None:
     assert Configuration.from_json(VERSION_1) == EVERYTHING
     there_and_back(EVERYTHING)
     written = VERSION_1.replace('"epsilon": 1e-08', f'"epsilon": 1e-08, {SINCE_0_1}')
+    written = written.rstrip()[:-1] + f", {NETWORKS_SINCE_0_1}}}"
     assert EVERYTHING.to_json() == re.sub(r"\n *", " ", written).replace("{ ", "{").strip()
 
 

@@ -190,6 +190,7 @@ class LayerConfiguration(_Configuration):
     frozen: bool = False
     pretrain: bool = False
     params: Mapping[str, ParamConfiguration] = field(default_factory=_no_params)
+    gradient_normalization_epsilon: float | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -209,12 +210,16 @@ class MultiLayerConfiguration(_Configuration):
             ``updater``.
         gradient_normalization: a strategy of `GradientNormalization`, or its name.
         gradient_normalization_threshold: > 0, for the strategies that clip.
+        gradient_normalization_epsilon: ε ≥ 0, added to the norm that a clip compares and divides
+            by: g·threshold/(‖g‖ + ε). PyTorch's ``clip_grad_norm_`` has 1e-6.
         l1, l2: regularisation coefficients of weights, ≥ 0.
         l1_bias, l2_bias: those of biases.
         weight_decay: weight decay of weights, ≥ 0; dl4j-1.0 only.
         weight_decay_bias: that of biases.
         weight_decay_apply_lr: whether weight decay is multiplied by the learning rate.
         mini_batch: whether to divide by the batch size that a step is given (1 unless it is).
+        maximize: whether gradients are negated, after normalisation and before all else, so that
+            what they are the gradients of grows (PyTorch's ``maximize``). Not running statistics.
         semantics: "dl4j-1.0" or "dl4j-0.8".
         on_nonfinite: what to do with infinities and NaN in a gradient: "raise" (nothing changes),
             "skip" the step, or "propagate" (do not look).
@@ -258,6 +263,8 @@ class MultiLayerConfiguration(_Configuration):
     on_nonfinite: OnNonfinite = "raise"
     bias_params: tuple[str, ...] = ("b", "bias")
     layers: Mapping[str, LayerConfiguration] = field(default_factory=_no_layers)
+    maximize: bool = False
+    gradient_normalization_epsilon: float = 0.0
     learning_rate_policy: LearningRatePolicy | None = None
     momentum_schedule: Mapping[int, float] | None = None
     bias_learning_rate: float | Schedule | None = None

@@ -63,13 +63,20 @@ class Strategy:
     #: What becomes of a gradient by itself, where there is no norm.
     element_wise: Callable[[Array, float], Array] = lambda g, threshold: g
 
-    def normalize(self, gradients: Gradients, threshold: float) -> dict[str, Array]:
-        """On the gradients of one layer; of all layers together where the group is the network."""
+    def normalize(
+        self, gradients: Gradients, threshold: float, epsilon: float = 0.0
+    ) -> dict[str, Array]:
+        """On the gradients of one layer; of all layers together where the group is the network.
+        A clip adds epsilon to the norm."""
+
+        def length(*arrays: Array) -> Any:
+            return norm(*arrays) + epsilon if epsilon and self.uses_threshold else norm(*arrays)
+
         if self.factor is None:
             return {key: self.element_wise(g, threshold) for key, g in gradients.items()}
         if self.group == "parameter":
-            return {key: g * self.factor(norm(g), threshold) for key, g in gradients.items()}
-        factor = self.factor(norm(*gradients.values()), threshold)
+            return {key: g * self.factor(length(g), threshold) for key, g in gradients.items()}
+        factor = self.factor(length(*gradients.values()), threshold)
         return {key: g * factor for key, g in gradients.items()}
 
 

@@ -84,6 +84,9 @@ class NetworkSpec:
     layers: tuple[LayerSpec, ...]
     slots: tuple[SlotSpec, ...]
     mini_batch: bool = True
+    maximize: bool = False
+    #: Beside the norms of every strategy that clips.
+    epsilon: float = 0.0
     global_threshold: float | None = None  # where the layers `in_global` share one norm
     global_strategy: str = "ClipL2Global"
     on_nonfinite: str = "raise"

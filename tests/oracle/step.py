@@ -135,6 +135,7 @@ class Network:
                 if slot.key in grads and not slot.statistic:
                     grads[slot.key] = grads[slot.key] / batch_size
         grads = self.normalize(grads, self.spec.layers)
+        grads = self.directed(grads)
         result.normalized = grads
         for slot in self.spec.slots:
             if slot.key not in grads:
@@ -168,6 +169,7 @@ class Network:
         grads |= self.normalize(
             grads, tuple(layer for layer in self.spec.layers if layer.name not in pretraining)
         )
+        grads = self.directed(grads)
         result.normalized = dict(grads)
         for slot in self.spec.slots:
             if slot.key not in grads:
@@ -180,7 +182,7 @@ class Network:
             if slot.policy is not None and "learning_rate" in hyper:
                 hyper["learning_rate"] = next_rate(slot.policy, hyper["learning_rate"], iteration)
                 result.rates[slot.key] = hyper["learning_rate"]
-            if slot.momentum_schedule and slot.updater.name == "Nesterovs":
+            if slot.momentum_schedule and "momentum" in hyper:
                 hyper["momentum"] = slot.momentum_schedule.get(iteration, hyper["momentum"])
                 result.momenta[slot.key] = hyper["momentum"]
             u = self.apply_updater(result, slot, g, hyper, iteration)
@@ -193,12 +195,20 @@ class Network:
                 u = u / batch_size
             result.updates[slot.key] = u
 
+    def directed(self, grads: dict[str, Array]) -> dict[str, Array]:
+        """Negated where what they are the gradients of is to grow."""
+        statistics = {slot.key for slot in self.spec.slots if slot.statistic}
+        turned = {key for key in grads if self.spec.maximize and key not in statistics}
+        return {key: -g if key in turned else g for key, g in grads.items()}
+
     def normalize(self, grads: dict[str, Array], layers: tuple[LayerSpec, ...]) -> dict[str, Array]:
         """Each layer by its own strategy, then the layers without one by the network's."""
         normalized: dict[str, Array] = {}
         for layer in layers:
             mine = {s.key: grads[s.key] for s in self.spec.slots_of(layer.name) if s.key in grads}
-            normalized |= STRATEGIES[layer.strategy].normalize(mine, layer.threshold)
+            normalized |= STRATEGIES[layer.strategy].normalize(
+                mine, layer.threshold, self.spec.epsilon
+            )
         if self.spec.global_threshold is not None:
             names = {layer.name for layer in layers if layer.in_global}
             group = {
@@ -207,7 +217,7 @@ class Network:
                 if slot.layer in names and slot.key in grads and not slot.statistic
             }
             strategy = STRATEGIES[self.spec.global_strategy]
-            normalized |= strategy.normalize(group, self.spec.global_threshold)
+            normalized |= strategy.normalize(group, self.spec.global_threshold, self.spec.epsilon)
         return normalized
 
     def hyper_parameters(self, slot: SlotSpec, iteration: int, epoch: int) -> dict[str, float]:

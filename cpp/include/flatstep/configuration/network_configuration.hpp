@@ -47,6 +47,8 @@ struct LayerConfiguration {
   std::optional<std::map<std::int64_t, double>> momentum_schedule{};
   std::optional<GradientNormalization> gradient_normalization{};
   std::optional<double> gradient_normalization_threshold{};
+  /// Added to the norm that a clip compares and divides by.
+  std::optional<double> gradient_normalization_epsilon{};
   std::optional<double> l1{};
   std::optional<double> l2{};
   std::optional<double> l1_bias{};
@@ -70,6 +72,7 @@ struct NetworkConfiguration {
   std::map<std::int64_t, double> momentum_schedule{};
   GradientNormalization gradient_normalization = GradientNormalization::None;
   double gradient_normalization_threshold = 1.0;
+  double gradient_normalization_epsilon = 0.0;
   double l1 = 0.0;
   double l2 = 0.0;
   double l1_bias = 0.0;
@@ -78,6 +81,8 @@ struct NetworkConfiguration {
   double weight_decay_bias = 0.0;
   bool weight_decay_apply_lr = true;
   bool mini_batch = true;
+  /// Gradients are negated: what they are of grows.
+  bool maximize = false;
   Semantics semantics = Semantics::dl4j_1_0;
   OnNonfinite on_nonfinite = OnNonfinite::raise;
   /// Parameter types that are biases; the visible bias "vb" always is.
@@ -111,6 +116,8 @@ void visit_shared_fields(Self& level, Visit&& visit) {
   visit("gradient_normalization", level.gradient_normalization, FieldRole::plain);
   visit("gradient_normalization_threshold", level.gradient_normalization_threshold,
         FieldRole::threshold);
+  visit("gradient_normalization_epsilon", level.gradient_normalization_epsilon,
+        FieldRole::coefficient);
   visit("l1", level.l1, FieldRole::coefficient);
   visit("l2", level.l2, FieldRole::coefficient);
   visit("l1_bias", level.l1_bias, FieldRole::coefficient);
@@ -135,6 +142,7 @@ template <class Self, class Visit>
 void visit_fields(Self& network, Visit&& visit) {
   visit_shared_fields(network, visit);
   visit("mini_batch", network.mini_batch, FieldRole::plain);
+  visit("maximize", network.maximize, FieldRole::plain);
   visit("semantics", network.semantics, FieldRole::plain);
   visit("on_nonfinite", network.on_nonfinite, FieldRole::plain);
   visit("bias_params", network.bias_params, FieldRole::plain);

@@ -195,10 +195,12 @@ inline LayerSettings resolve_layer(const NetworkConfiguration& network,
   settings.frozen = layer.frozen;
   settings.pretrain = layer.pretrain;
   const auto strategy = layer.gradient_normalization.value_or(network.gradient_normalization);
-  settings.threshold = rules_of(strategy).group == NormalizationGroup::network
-                           ? network.gradient_normalization_threshold
-                           : layer.gradient_normalization_threshold.value_or(
-                                 network.gradient_normalization_threshold);
+  settings.threshold = network.gradient_normalization_threshold;
+  settings.epsilon = network.gradient_normalization_epsilon;
+  if (rules_of(strategy).group != NormalizationGroup::network) {
+    settings.threshold = layer.gradient_normalization_threshold.value_or(settings.threshold);
+    settings.epsilon = layer.gradient_normalization_epsilon.value_or(settings.epsilon);
+  }
   const bool skipped =
       layer.frozen || (layer.pretrain && !rules_of(network.semantics).normalizes_pretraining);
   settings.strategy = skipped ? GradientNormalization::None : strategy;
@@ -274,6 +276,7 @@ inline NetworkSettings resolve(const NetworkConfiguration& network,
   NetworkSettings settings;
   settings.semantics = network.semantics;
   settings.mini_batch = network.mini_batch;
+  settings.maximize = network.maximize;
   settings.on_nonfinite = network.on_nonfinite;
   settings.slots.reserve(slots.size());
 

@@ -48,6 +48,7 @@ struct LayerSettings {
   /// there.
   GradientNormalization strategy = GradientNormalization::None;
   double threshold = 1.0;
+  double epsilon = 0.0;  ///< beside the norm
   bool frozen = false;
   bool pretrain = false;
 };
@@ -55,6 +56,7 @@ struct LayerSettings {
 struct NetworkSettings {
   Semantics semantics = Semantics::dl4j_1_0;
   bool mini_batch = true;
+  bool maximize = false;
   OnNonfinite on_nonfinite = OnNonfinite::raise;
   std::vector<LayerSettings> layers;  ///< in the order of the slots
   std::vector<SlotSettings> slots;

@@ -106,6 +106,7 @@ class PlanBuilder {
     PlanSlot& slot = plan_.slots[i];
     slot.active = true;
     slot.divides_before = rules.divides_gradient && settings_.mini_batch && !s.statistic;
+    slot.negates = settings_.maximize && !s.statistic;
 
     Run run{};
     run.rate_group = rate_group_of(i);
@@ -179,7 +180,8 @@ class PlanBuilder {
                                                                       : of_param;
       if (group == none) {
         group = plan_.groups.size();
-        plan_.groups.push_back({strategy, settings_.layer_of(i).threshold, {}});
+        const LayerSettings& layer = settings_.layer_of(i);
+        plan_.groups.push_back({strategy, layer.threshold, layer.epsilon, {}});
       }
       plan_.groups[group].slots.push_back(i);
       plan_.slots[i].group = group;

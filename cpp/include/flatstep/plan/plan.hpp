@@ -56,6 +56,7 @@ struct Run {
 struct Group {
   GradientNormalization strategy;
   double threshold;
+  double epsilon;
   std::vector<std::size_t> slots;
 };
 
@@ -68,6 +69,7 @@ struct Chunk {
 struct PlanSlot {
   bool active = false;          ///< not frozen
   bool divides_before = false;  ///< by the batch, before normalisation
+  bool negates = false;         ///< the gradient, after normalisation
   std::size_t run = none;
   std::size_t group = none;
   std::size_t chunk_begin = 0;

@@ -1,7 +1,8 @@
 // Gradient normalisation: from sums of squares to the factor of a normalisation group.
 //
-//   renormalise: f = 1/‖g‖            clip: f = threshold/‖g‖ if ‖g‖ > threshold, else 1
+//   renormalise: f = 1/‖g‖            clip: f = threshold/(‖g‖ + ε) if ‖g‖ + ε > threshold, else 1
 //
+// ε is 0 but where the configuration says (PyTorch's clip_grad_norm_ has 1e-6).
 // ‖g‖ is the norm of the gradient as the strategy sees it (under dl4j-1.0 already divided by the
 // batch). A zero norm leaves the zero gradient alone: f = 1. All in double, with a binary exponent
 // beside it, so that neither the norm nor the factor overflows or vanishes: no result on the way is
@@ -42,6 +43,12 @@ inline WideNumber times(const WideNumber& a, double b) {
   const double product = a.value * b;
   if (product >= detail::least_normal || !(a.value > 0)) return {product, a.exponent};
   return {(a.value * 0x1p200) * b, a.exponent - 200};
+}
+
+/// a + ε, ε being 0 or normal.
+inline WideNumber plus(const WideNumber& a, double epsilon) {
+  if (epsilon == 0 || a.exponent > 0) return a;
+  return {a.get() + epsilon, 0};
 }
 
 /// Adds chunks' sums of squares in order, each at its own scale.
@@ -93,11 +100,12 @@ class SumOfSquares {
 
 /// The factor of a group whose gradient has that norm.
 inline WideNumber normalization_factor(GradientNormalization strategy, double threshold,
-                                       const WideNumber& norm) {
+                                       double epsilon, const WideNumber& length) {
   if (rules_of(strategy).effect == NormalizationEffect::renormalize) {
-    if (norm.value == 0) return {1.0, 0};
-    return {1.0 / norm.value, -norm.exponent};
+    if (length.value == 0) return {1.0, 0};
+    return {1.0 / length.value, -length.exponent};
   }
+  const WideNumber norm = plus(length, epsilon);
   if (!(norm.get() > threshold)) return {1.0, 0};
   if (norm.exponent == 0) {
     const double factor = threshold / norm.value;

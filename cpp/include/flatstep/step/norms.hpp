@@ -75,7 +75,8 @@ class Norms {
         total.add(sum, slot.divides_before ? step.inverse_batch : 1.0);
       }
       group_norms_[k] = total.root();
-      group_factors_[k] = normalization_factor(group.strategy, group.threshold, group_norms_[k]);
+      group_factors_[k] =
+          normalization_factor(group.strategy, group.threshold, group.epsilon, group_norms_[k]);
       const WideNumber& factor = group_factors_[k];
       const WideNumber divided = times(factor, step.inverse_batch);
       for (const std::size_t i : group.slots) {

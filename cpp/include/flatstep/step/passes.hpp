@@ -56,13 +56,13 @@ class Passes {
     for (std::size_t k = 0; k < segments_.size(); ++k) {
       const PlanSlot& slot = plan.slots[segment_slots_[k]];
       if (slot.group != none) continue;
-      split_factor<T>({slot.divides_before ? inverse_batch : 1.0, 0}, segments_[k].pre);
+      set_pre(k, {slot.divides_before ? inverse_batch : 1.0, 0});
     }
   }
 
   /// What a slot's gradient is multiplied by before all else.
   void set_factor(std::size_t slot, const WideNumber& factor) {
-    split_factor<T>(factor, segments_[segment_of_[slot]].pre);
+    set_pre(segment_of_[slot], factor);
   }
 
   const Segment<T>& segment(std::size_t slot) const { return segments_[segment_of_[slot]]; }
@@ -153,9 +153,15 @@ class Passes {
       if (calls_.empty() || calls_.back().run != run) calls_.push_back({run, segments_.size(), 0});
       ++calls_.back().count;
       segment_of_[i] = segments_.size();
+      negates_.push_back(plan.slots[i].negates);
       segment_slots_.push_back(i);
       segments_.push_back(segment);
     }
+  }
+
+  void set_pre(std::size_t k, const WideNumber& factor) {
+    split_factor<T>(factor, segments_[k].pre);
+    if (negates_[k] != 0) segments_[k].pre[0] = -segments_[k].pre[0];
   }
 
   static PassConstants<T> constants_of(const Run& run) {
@@ -181,6 +187,7 @@ class Passes {
   // Per active slot, in the order of the chunks.
   std::vector<Segment<T>> segments_;
   std::vector<std::size_t> segment_slots_;
+  std::vector<char> negates_;
   std::vector<Call> calls_;
   // Per run.
   std::vector<PassConstants<T>> constants_;
