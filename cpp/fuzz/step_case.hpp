@@ -272,7 +272,7 @@ class Network {
     state_.initialize(layout, settings_, pointers_);
     state_.counters.iteration = c.iteration;
     engine_.emplace(layout, make_plan(layout, settings_, state_.rates, cached_elements), pointers_,
-                    state_.view, c.monitors);
+                    state_.view, state_.averages, c.monitors);
   }
   Network(const Network&) = delete;
   Network& operator=(const Network&) = delete;

@@ -45,7 +45,7 @@ class Network {
     for (auto& gradient : gradients_) gradient_pointers_.push_back(gradient.data());
     state_.initialize(layout_, settings_, pointers_);
     engine_.emplace(layout_, flatstep::make_plan(layout_, settings_, state_.rates, cached_elements),
-                    pointers_, state_.view, monitor);
+                    pointers_, state_.view, state_.averages, monitor);
   }
   Network(const Network&) = delete;
   Network& operator=(const Network&) = delete;

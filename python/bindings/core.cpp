@@ -133,13 +133,22 @@ class TypedCore final : public Core {
     return arrays;
   }
 
+  py::object average(std::size_t slot) override {
+    const std::span<T> memory = updater_.average(slot);
+    if (!updater_.average_memory()) return py::none();
+    return view(memory.data(), gradients_.form(slot), owner_of(updater_.average_memory()));
+  }
+
   /// All of it or nothing: what can fail comes first.
   void restore(const std::vector<Restored>& arrays, std::vector<RateState> rates,
                const Counters& counters) override {
     std::vector<std::pair<std::span<T>, const T*>> copies;
     for (const auto& [slot, array, values] : arrays) {
-      copies.emplace_back(updater_.state(slot, array),
-                          gradient_memory<T>(values, state_form(slot, array), false));
+      const bool of_state = array < updater_.layout().slots.at(slot).state.size();
+      copies.emplace_back(
+          of_state ? updater_.state(slot, array) : updater_.average(slot),
+          gradient_memory<T>(values, of_state ? state_form(slot, array) : gradients_.form(slot),
+                             false));
     }
     updater_.set_rates(std::move(rates));
     for (const auto& [to, from] : copies) std::copy_n(from, to.size(), to.data());

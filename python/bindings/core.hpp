@@ -49,7 +49,8 @@ struct StepArguments {
   pybind11::handle batch_size;
 };
 
-/// A state array to be restored, and what it is to hold.
+/// A state array to be restored, and what it is to hold. Behind a slot's state arrays stands the
+/// average of its parameter.
 struct Restored {
   std::size_t slot;
   std::size_t array;
@@ -75,6 +76,8 @@ class Core {
   virtual pybind11::array state_view() = 0;
   /// The state arrays of a slot by name.
   virtual pybind11::dict state(std::size_t slot) = 0;
+  /// The moving average of a slot's parameter, or None.
+  virtual pybind11::object average(std::size_t slot) = 0;
   /// All of it or nothing.
   virtual void restore(const std::vector<Restored>& arrays, std::vector<RateState> rates,
                        const Counters& counters) = 0;

@@ -17,8 +17,9 @@ _U = TypeVar("_U", bound=NetworkUpdater)
 def aggregate(updaters: Iterable[_U]) -> _U:
     r"""The mean of several updaters' states: how parameter-averaging workers combine.
 
-    Each state array, and each rate or momentum that is state, becomes (1/n)·Σ of the n workers',
-    computed in float64. Parameters are not averaged: do that yourself.
+    Each state array, each moving average of a parameter, and each rate or momentum that is state,
+    becomes (1/n)·Σ of the n workers', computed in float64. Parameters are not averaged: do that
+    yourself.
 
     Args:
         updaters: of equal configuration, layout, dtype, iteration and epoch.
@@ -70,6 +71,12 @@ def aggregate(updaters: Iterable[_U]) -> _U:
             )
     combined = first.clone()
     combined.discard_accumulated()
+    for place, slot in enumerate(combined.layout):
+        average = combined._average(place)
+        if average is not None:
+            average[...] = np.mean(
+                [worker.averages(slot.key) for worker in workers], axis=0, dtype=np.float64
+            )
     mean = np.mean([worker.state_view for worker in workers], axis=0, dtype=np.float64)
     rates = [worker._rates() for worker in workers]
     mean_rates = [

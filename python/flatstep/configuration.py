@@ -220,6 +220,11 @@ class MultiLayerConfiguration(_Configuration):
         mini_batch: whether to divide by the batch size that a step is given (1 unless it is).
         maximize: whether gradients are negated, after normalisation and before all else, so that
             what they are the gradients of grows (PyTorch's ``maximize``). Not running statistics.
+        average_decay: d in [0, 1], a number or a schedule, of a moving average beside each
+            parameter: a = d·a + (1 − d)p after each step, which starts at the parameter
+            (`MultiLayerUpdater.averages`). ``MapSchedule({0: 0.0, 1: 0.999})`` starts at what the
+            first step leaves, as PyTorch's AveragedModel and Keras' use_ema do. Polyak and Juditsky
+            1992, https://doi.org/10.1137/0330046.
         semantics: "dl4j-1.0" or "dl4j-0.8".
         on_nonfinite: what to do with infinities and NaN in a gradient: "raise" (nothing changes),
             "skip" the step, or "propagate" (do not look).
@@ -264,6 +269,7 @@ class MultiLayerConfiguration(_Configuration):
     bias_params: tuple[str, ...] = ("b", "bias")
     layers: Mapping[str, LayerConfiguration] = field(default_factory=_no_layers)
     maximize: bool = False
+    average_decay: float | Schedule | None = None
     gradient_normalization_epsilon: float = 0.0
     learning_rate_policy: LearningRatePolicy | None = None
     momentum_schedule: Mapping[int, float] | None = None

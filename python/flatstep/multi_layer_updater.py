@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
@@ -171,6 +172,69 @@ class NetworkUpdater(_core.Updater):
             ['m', 'v']
         """
         return self._state(self._place(key))
+
+    def averages(self, key: str) -> NDArray[Any]:
+        """The moving average of one parameter, with `average_decay`: a live view in its shape and
+        order, to be looked at. It is saved with the state, but no part of the state view.
+
+        Raises:
+            ParameterKeyError: there is no such parameter.
+            ValueError: the configuration keeps no averages.
+
+        Example:
+            >>> import numpy as np, flatstep as fs
+            >>> w = np.zeros(1)
+            >>> config = fs.MultiLayerConfiguration(updater=fs.Sgd(1.0), average_decay=0.5)
+            >>> updater = fs.MultiLayerUpdater(config, {"0_W": w})
+            >>> updater.step({"0_W": np.array([-8.0])})
+            >>> w, updater.averages("0_W")
+            (array([8.]), array([4.]))
+        """
+        average: NDArray[Any] | None = self._average(self._place(key))
+        if average is None:
+            raise ValueError(
+                "averages: expected a configuration that keeps them, got average_decay=None; make "
+                "the updater with MultiLayerConfiguration(average_decay=0.999)"
+            )
+        return average
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The averages in the parameters' place, to evaluate or save a network with them; the
+        parameters come back at the end, whatever happens inside. Take no step inside.
+
+        Raises:
+            ValueError: the configuration keeps no averages.
+            RuntimeError: a step was taken inside; the state keeps it, the parameters do not.
+
+        Example:
+            >>> import numpy as np, flatstep as fs
+            >>> w = np.zeros(1)
+            >>> config = fs.MultiLayerConfiguration(updater=fs.Sgd(1.0), average_decay=0.5)
+            >>> updater = fs.MultiLayerUpdater(config, {"0_W": w})
+            >>> updater.step({"0_W": np.array([-8.0])})
+            >>> with updater.averaged():
+            ...     print(w)
+            [4.]
+            >>> w
+            array([8.])
+        """
+        pairs = [(p.array, self.averages(p.key)) for p in self._named]
+        kept = [array.copy(order="K") for array, _ in pairs]
+        iteration = self.iteration
+        try:
+            for array, average in pairs:
+                array[...] = average
+            yield
+        finally:
+            for (array, _), before in zip(pairs, kept, strict=True):
+                array[...] = before
+        if self.iteration != iteration:
+            raise RuntimeError(
+                "averaged: expected no step inside, got "
+                f"{self.iteration - iteration}; the parameters are those from before it, the state "
+                "is not: step outside of the with statement"
+            )
 
     def learning_rate(
         self, key: str, iteration: int | None = None, epoch: int | None = None
@@ -345,6 +409,10 @@ class NetworkUpdater(_core.Updater):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, NetworkUpdater):
             return NotImplemented
+
+        def bits(average: NDArray[Any] | None) -> bytes:
+            return b"" if average is None else average.tobytes()
+
         return (
             type(self) is type(other)
             and self._configuration == other._configuration
@@ -354,6 +422,10 @@ class NetworkUpdater(_core.Updater):
             == (other.iteration, other.epoch, other.skipped_steps)
             and self._rates() == other._rates()
             and self.state_view.tobytes() == other.state_view.tobytes()
+            and all(
+                bits(self._average(place)) == bits(other._average(place))
+                for place in range(len(self._slots))
+            )
         )
 
     def __hash__(self) -> int:

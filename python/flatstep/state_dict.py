@@ -22,7 +22,7 @@ __all__ = ["make_state_dict", "saved_state_dict", "take_state_dict"]
 
 _VERSION = 1
 _COUNTERS = ("iteration", "epoch", "skipped_steps")
-_MAPPINGS = ("state", "learning_rate", "momentum")
+_MAPPINGS = ("state", "learning_rate", "momentum", "averages")
 
 #: Learning rate and momentum of each slot, where they are state.
 Rates: TypeAlias = list[tuple[float | None, float | None]]
@@ -49,6 +49,11 @@ def _live_state_dict(updater: _core.Updater, layout: Sequence[Slot]) -> dict[str
     """`NetworkUpdater.state_dict` with the arrays themselves; to be called `_alone`."""
     keys = [slot.key for slot in layout]
     rates = dict(zip(keys, updater._rates(), strict=True))
+    averages = {
+        key: array
+        for place, key in enumerate(keys)
+        if (array := updater._average(place)) is not None
+    }
     return {
         "version": _VERSION,
         "dtype": str(updater.state_view.dtype),
@@ -60,6 +65,7 @@ def _live_state_dict(updater: _core.Updater, layout: Sequence[Slot]) -> dict[str
         },
         "learning_rate": {key: rate for key, (rate, _) in rates.items() if rate is not None},
         "momentum": {key: value for key, (_, value) in rates.items() if value is not None},
+        **({"averages": averages} if averages else {}),
     }
 
 
@@ -72,6 +78,8 @@ def make_state_dict(updater: _core.Updater, layout: Sequence[Slot]) -> dict[str,
             key: {name: array.copy(order="K") for name, array in arrays.items()}
             for key, arrays in made["state"].items()
         }
+        for key, array in made.get("averages", {}).items():
+            made["averages"][key] = array.copy(order="K")
         return made
 
     made: dict[str, Any] = updater._alone(copies)
@@ -103,7 +111,7 @@ def take_state_dict(
                 f"state_dict: {name}: expected a mapping by key, got {type(given[name]).__name__}"
             )
     left_out: list[str] = []
-    arrays = _matching_state(updater, layout, given.get("state", {}), left_out)
+    arrays = _matching_state(updater, layout, given, left_out)
     rates = _matching_rates(updater, layout, initial_rates, given, left_out)
     counters = {name: getattr(updater, name) for name in _COUNTERS}
     for name in _COUNTERS:
@@ -131,7 +139,7 @@ def _matching_state(
     matching = []
     view = updater.state_view
     own = {slot.key: updater._state(place) for place, slot in enumerate(layout)}
-    for key, arrays in given.items():
+    for key, arrays in given.get("state", {}).items():
         if not isinstance(arrays, Mapping):
             raise TypeError(
                 f'state_dict: state["{cut(str(key))}"]: expected a mapping by name, such as '
@@ -140,21 +148,32 @@ def _matching_state(
         left_out.extend(f"{key}/{name}" for name in arrays if name not in own.get(key, {}))
         if key not in own and not arrays:
             left_out.append(str(key))
+
+    def match(place: int, array: int, name: str, target: NDArray[Any], value: Any) -> None:
+        if value is None:
+            left_out.append(name)
+            return
+        source = np.asarray(value)
+        if source.shape != target.shape or source.dtype != target.dtype:
+            raise ValueError(
+                f'state_dict: "{cut(name)}": expected {target.dtype} of shape '
+                f"{target.shape}, got {source.dtype} of shape {source.shape}"
+            )
+        if np.may_share_memory(source, view) or np.may_share_memory(source, target):
+            source = source.copy()  # it would be written before it is read
+        matching.append((place, array, np.require(source, None, ["A", layout[place].order])))
+
+    averages = given.get("averages", {})
+    known = set()
     for place, (key, targets) in enumerate(own.items()):
-        arrays = given.get(key, {})
+        arrays = given.get("state", {}).get(key, {})
         for array, (name, target) in enumerate(targets.items()):
-            if arrays.get(name) is None:
-                left_out.append(f"{key}/{name}")
-                continue
-            source = np.asarray(arrays[name])
-            if source.shape != target.shape or source.dtype != target.dtype:
-                raise ValueError(
-                    f'state_dict: "{cut(f"{key}/{name}")}": expected {target.dtype} of shape '
-                    f"{target.shape}, got {source.dtype} of shape {source.shape}"
-                )
-            if np.may_share_memory(source, view):
-                source = source.copy()  # it would be written before it is read
-            matching.append((place, array, np.require(source, None, ["A", layout[place].order])))
+            match(place, array, f"{key}/{name}", target, arrays.get(name))
+        average = updater._average(place)
+        if average is not None:
+            known.add(key)
+            match(place, len(targets), f"{key}/average", average, averages.get(key))
+    left_out.extend(f"{key}/average" for key in averages if key not in known)
     return matching
 
 

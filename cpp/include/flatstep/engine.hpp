@@ -2,7 +2,7 @@
 //
 //   1. rates, momenta and step scalars, in double, once per rate group
 //   2. norms: a look at each chunk, exchange, factors; updates that must be written down first
-//   3. the pass, fused or split
+//   3. the pass, fused or split, and averages of what it leaves
 //   4. rates and counters are committed
 // A step that is refused has changed nothing before 3. The stages of a large network go through 2
 // and 3 one by one instead, so that a group's gradient is read from memory once; many of them are
@@ -13,6 +13,7 @@
 #include <flatstep/plan/make_plan.hpp>
 #include <flatstep/simd/float_mode.hpp>
 #include <flatstep/state.hpp>
+#include <flatstep/step/averages.hpp>
 #include <flatstep/step/exchange.hpp>
 #include <flatstep/step/norms.hpp>
 #include <flatstep/step/passes.hpp>
@@ -37,17 +38,19 @@ template <class T>
 class Engine {
  public:
   /// @param parameters one pointer per slot
+  /// @param averages of the layout's size, where the configuration has a decay for them
   /// @param monitor gather ‖update‖ and ‖parameter‖ in every pass
   /// @param exchange for a plan that is a share of the network; empty otherwise
   Engine(const Layout& layout, Plan plan, std::span<T* const> parameters, std::span<T> state_view,
-         bool monitor, Exchange exchange = {})
+         std::span<T> averages, bool monitor, Exchange exchange = {})
       : plan_(std::move(plan)),
         exchange_(std::move(exchange)),
         sharing_(plan_),
         rates_(plan_),
         norms_(plan_),
         passes_(layout, plan_, parameters, state_view),
-        split_(layout, plan_, monitor) {
+        split_(layout, plan_, monitor),
+        averages_(averages) {
     // These throw here, where it may be, for a bad FLATSTEP_ISA or FLATSTEP_NUM_THREADS.
     active_target();
     ThreadPool::instance();
@@ -68,6 +71,7 @@ class Engine {
                        epoch,  inverse_batch_, flush};
     rates_.evaluate(plan_, state.rates, iteration, epoch);
     passes_.prepare(plan_, rates_, inverse_batch_);
+    averages_.prepare(plan_, iteration, epoch);
     const StepStatus status = plan_.looks_first ? step_as_one(step) : step_by_stages(step);
     if (status == StepStatus::skipped &&
         state.counters.skipped_steps < std::uint64_t{max_counter}) {
@@ -170,6 +174,14 @@ class Engine {
   }
 
   void pass_part(const Step<T>& step, std::size_t begin, std::size_t end) {
+    if (!averages_.keeps() || !step.applies()) return pass_chunks(step, begin, end);
+    for (std::size_t c = begin; c < end; ++c) {
+      pass_chunks(step, c, c + 1);
+      averages_.take(step, passes_, c);
+    }
+  }
+
+  void pass_chunks(const Step<T>& step, std::size_t begin, std::size_t end) {
     if (split_.splits_any()) {
       pass_split(step, begin, end);
     } else if (begin == 0 && end == plan_.chunks.size()) {
@@ -207,6 +219,7 @@ class Engine {
   Norms<T> norms_;
   Passes<T> passes_;
   SplitStep<T> split_;
+  Averages<T> averages_;
   // Of the last step.
   bool nonfinite_ = false;
   double inverse_batch_ = no_value;

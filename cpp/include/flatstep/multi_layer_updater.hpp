@@ -115,6 +115,10 @@ class Updater {
       check_apart(state_memory);
       state_.view = state_memory;
     }
+    if (settings_.average_decay) {
+      owned_averages_ = std::make_shared<AlignedBuffer<T>>(layout_.size);
+      state_.averages = owned_averages_->view();
+    }
     state_.initialize(layout_, settings_, parameters_);
     engine_ = make_engine(state_.rates);
     gradients_.assign(layout_.slots.size(), nullptr);
@@ -178,6 +182,16 @@ class Updater {
     const StateArray& a = layout_.slots.at(slot).state.at(array);
     return state_.view.subspan(a.offset, a.size);
   }
+
+  /// The moving average of one slot's parameter: live. Empty where none is kept.
+  /// @throws std::out_of_range
+  std::span<T> average(std::size_t slot) const {
+    const LayoutSlot& s = layout_.slots.at(slot);
+    return state_.averages.empty() ? std::span<T>{} : state_.averages.subspan(s.offset, s.size);
+  }
+
+  /// What keeps the averages' memory alive; null where there are none.
+  std::shared_ptr<const void> average_memory() const { return owned_averages_; }
 
   Counters& counters() { return state_.counters; }
   const Counters& counters() const { return state_.counters; }
@@ -244,7 +258,7 @@ class Updater {
   std::unique_ptr<Engine<T>> make_engine(std::span<const RateState> rates) const {
     return std::make_unique<Engine<T>>(
         layout_, make_plan(layout_, settings_, rates, cached_bytes() / sizeof(T), shared_.share),
-        std::span<T* const>(parameters_), state_.view, monitor_, shared_.exchange);
+        std::span<T* const>(parameters_), state_.view, state_.averages, monitor_, shared_.exchange);
   }
 
   static constexpr StepReport invalid() { return {StepStatus::invalid, 0, 0}; }
@@ -322,6 +336,10 @@ class Updater {
           std::to_string(share.part) + " of " + std::to_string(share.parts) +
           (exchange ? " with" : " without") + " an exchange");
     }
+    if (share.parts > 1 && settings_.average_decay) {
+      throw std::invalid_argument(
+          "shared: expected no average_decay, as each part would keep averages of its own");
+    }
     for (const SlotSettings& slot : settings_.slots) {
       if (share.parts > 1 && slot.updater.kind->is_callback()) {
         throw std::invalid_argument("shared: expected updaters with kernels, got the callback " +
@@ -388,6 +406,7 @@ class Updater {
   bool keeps_ = false;  ///< the last step's reports, which the engine no longer has
   std::vector<SlotReport> kept_reports_;
   std::shared_ptr<AlignedBuffer<T>> owned_state_;
+  std::shared_ptr<AlignedBuffer<T>> owned_averages_;
   State<T> state_;
   std::unique_ptr<Engine<T>> engine_;
   // Of a call that gave spans.

@@ -74,12 +74,19 @@ struct State {
   std::span<T> view;             ///< the flat state view, always live
   std::vector<RateState> rates;  ///< per slot
   Counters counters;
+  std::span<T> averages{};  ///< of the parameters, in the order of the flat view; empty: none
 
   /// Sets every state array to what it starts at, and the rates that are state to the configured
   /// ones. `parameters`: one pointer per slot.
   void initialize(const Layout& layout, const NetworkSettings& settings,
                   std::span<T* const> parameters) {
     rates.assign(layout.slots.size(), {});
+    if (!averages.empty()) {
+      for (std::size_t i = 0; i < layout.slots.size(); ++i) {
+        const LayoutSlot& slot = layout.slots[i];
+        std::copy_n(parameters[i], slot.size, averages.data() + slot.offset);
+      }
+    }
     for (std::size_t i = 0; i < layout.slots.size(); ++i) {
       for (const StateArray& array : layout.slots[i].state) {
         T* const begin = view.data() + array.offset;

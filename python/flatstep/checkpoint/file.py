@@ -4,6 +4,7 @@ A file, version 1, holds as tensors, in C order whatever their memory order was:
 
 - every parameter by its key, ``"0_W"``;
 - every state array, ``"0_W/m"``;
+- where they are kept, the average of every parameter, ``"0_W/average"``;
 - where gradients are accumulated, their sums, ``"0_W/accumulated_gradient"``;
 
 and in its metadata, under ``"flatstep"``, an object with the file's ``version``; ``written_by``,
@@ -39,6 +40,7 @@ from .container import little_endian_blocks, write_container
 __all__ = ["ACCUMULATED", "Checkpoint", "SavedSlot", "read_checkpoint", "write_checkpoint"]
 
 ACCUMULATED = "accumulated_gradient"
+AVERAGE = "average"
 
 _VERSION = 1
 _METADATA_KEY = "flatstep"
@@ -107,6 +109,8 @@ def _named_arrays(checkpoint: Checkpoint) -> Iterator[tuple[str, NDArray[Any]]]:
     for key, arrays in checkpoint.state_dict["state"].items():
         for name, array in arrays.items():
             yield f"{key}/{name}", array
+    for key, array in checkpoint.state_dict.get("averages", {}).items():
+        yield f"{key}/{AVERAGE}", array
     for key, array in (checkpoint.accumulated or {}).items():
         yield f"{key}/{ACCUMULATED}", array
 
@@ -114,6 +118,8 @@ def _named_arrays(checkpoint: Checkpoint) -> Iterator[tuple[str, NDArray[Any]]]:
 def _document(checkpoint: Checkpoint) -> dict[str, Any]:
     state_dict = dict(checkpoint.state_dict)
     state_dict["state"] = {key: list(arrays) for key, arrays in state_dict["state"].items()}
+    if "averages" in state_dict:
+        state_dict["averages"] = list(state_dict["averages"])
     for name in ("learning_rate", "momentum"):
         # A growing policy ends at an infinity, for which JSON has no number.
         state_dict[name] = {
@@ -187,7 +193,8 @@ def _checked_document(metadata: Mapping[str, str]) -> dict[str, Any]:
         raise ValueError("the metadata is damaged: its CRC-32 is not the one it was written with")
     for slot in document["layout"]:
         _check("layout", slot, _SLOT)
-    _check("state_dict", document["state_dict"], _STATE_DICT)
+    more = _AVERAGES if "averages" in document["state_dict"] else {}
+    _check("state_dict", document["state_dict"], _STATE_DICT | more)
     return document
 
 
@@ -232,6 +239,10 @@ def _checkpoint(document: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
         key: {name: tensor(key, f"{key}/{name}") for name in names}
         for key, names in state_dict["state"].items()
     }
+    if "averages" in state_dict:
+        state_dict["averages"] = {
+            key: tensor(key, f"{key}/{AVERAGE}") for key in state_dict["averages"]
+        }
     infinities = {name: value for value, name in _INFINITIES.items()}
     for name in ("learning_rate", "momentum"):
         state_dict[name] = {
@@ -311,6 +322,8 @@ _STATE_DICT: dict[str, _Test] = {
     "learning_rate": _is(dict),
     "momentum": _is(dict),
 }
+#: Where the configuration keeps averages.
+_AVERAGES: dict[str, _Test] = {"averages": _is_names}
 
 
 def _check(where: str, value: Mapping[str, Any], tests: Mapping[str, _Test]) -> None:

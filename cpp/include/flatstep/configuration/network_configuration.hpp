@@ -22,7 +22,7 @@
 namespace flatstep {
 
 /// What a field is for, where its type does not say it: which values are legal.
-enum class FieldRole { plain, coefficient, weight_decay, threshold };
+enum class FieldRole { plain, coefficient, weight_decay, threshold, share };
 
 /// What one parameter does differently from its layer; what is not given is inherited.
 struct ParamConfiguration {
@@ -83,6 +83,9 @@ struct NetworkConfiguration {
   bool mini_batch = true;
   /// Gradients are negated: what they are of grows.
   bool maximize = false;
+  /// The decay d of a moving average beside each parameter, a = d·a + (1−d)·p after each step, which
+  /// starts at the parameter; not given: there is none.
+  std::optional<Schedule> average_decay{};
   Semantics semantics = Semantics::dl4j_1_0;
   OnNonfinite on_nonfinite = OnNonfinite::raise;
   /// Parameter types that are biases; the visible bias "vb" always is.
@@ -143,6 +146,7 @@ void visit_fields(Self& network, Visit&& visit) {
   visit_shared_fields(network, visit);
   visit("mini_batch", network.mini_batch, FieldRole::plain);
   visit("maximize", network.maximize, FieldRole::plain);
+  visit("average_decay", network.average_decay, FieldRole::share);
   visit("semantics", network.semantics, FieldRole::plain);
   visit("on_nonfinite", network.on_nonfinite, FieldRole::plain);
   visit("bias_params", network.bias_params, FieldRole::plain);

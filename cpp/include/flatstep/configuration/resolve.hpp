@@ -277,6 +277,7 @@ inline NetworkSettings resolve(const NetworkConfiguration& network,
   settings.semantics = network.semantics;
   settings.mini_batch = network.mini_batch;
   settings.maximize = network.maximize;
+  settings.average_decay = network.average_decay;
   settings.on_nonfinite = network.on_nonfinite;
   settings.slots.reserve(slots.size());
 

@@ -58,6 +58,7 @@ struct NetworkSettings {
   bool mini_batch = true;
   bool maximize = false;
   OnNonfinite on_nonfinite = OnNonfinite::raise;
+  std::optional<Schedule> average_decay{};
   std::vector<LayerSettings> layers;  ///< in the order of the slots
   std::vector<SlotSettings> slots;
 

@@ -115,6 +115,16 @@ inline void validate_rate(const std::string& where, std::string_view argument,
   for (const double value : rate.given_values()) validate_coefficient(where, argument, value);
 }
 
+inline void validate_share(const std::string& where, std::string_view argument,
+                           const Schedule& share) {
+  for (const double value : share.given_values()) {
+    if (value > 1.0) {
+      refuse(where,
+             std::string(argument) + ": expected a number in [0, 1], got " + text::number(value));
+    }
+  }
+}
+
 inline void validate_policy(const std::string& where, const LearningRatePolicy& policy,
                             Semantics semantics) {
   if (policy.kind == LearningRatePolicy::Kind::None) return;
@@ -173,8 +183,9 @@ class FieldValidator {
   void operator()(std::string_view name, const UpdaterConfiguration& updater, FieldRole) const {
     validate_updater(where_, name, updater, semantics_);
   }
-  void operator()(std::string_view name, const Schedule& rate, FieldRole) const {
+  void operator()(std::string_view name, const Schedule& rate, FieldRole role) const {
     validate_rate(where_, name, rate);
+    if (role == FieldRole::share) validate_share(where_, name, rate);
   }
   void operator()(std::string_view, const LearningRatePolicy& policy, FieldRole) const {
     validate_policy(where_, policy, semantics_);

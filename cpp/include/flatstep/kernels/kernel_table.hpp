@@ -84,6 +84,8 @@ struct KernelTable {
   bool (*all_finite)(const T* x, std::size_t size);
   /// p −= u.
   void (*subtract)(T* p, const T* u, std::size_t size);
+  /// a = decay·a + (1−decay)·p.
+  void (*average)(T* a, const T* p, std::size_t size, T decay, T one_minus_decay);
   /// sum += x.
   void (*accumulate)(T* sum, const T* x, std::size_t size);
 };

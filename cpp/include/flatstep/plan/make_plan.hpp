@@ -77,6 +77,7 @@ class PlanBuilder {
   Plan build() {
     plan_.on_nonfinite = settings_.on_nonfinite;
     plan_.rules = &settings_.rules();
+    plan_.average_decay = settings_.average_decay;
     plan_.slots.resize(layout_.slots.size());
     rate_group_places_.reserve(layout_.slots.size());
     run_places_.reserve(layout_.slots.size());

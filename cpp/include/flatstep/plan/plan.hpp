@@ -16,6 +16,7 @@
 
 #include <cstddef>
 #include <limits>
+#include <optional>
 #include <vector>
 
 namespace flatstep {
@@ -93,6 +94,7 @@ struct Stretch {
 
 struct Plan {
   OnNonfinite on_nonfinite = OnNonfinite::raise;
+  std::optional<Schedule> average_decay{};  ///< where averages of the parameters are kept
   const OrderRules* rules = nullptr;
   std::vector<RateGroup> rate_groups;
   std::vector<Run> runs;
