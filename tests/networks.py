@@ -14,7 +14,9 @@ Arrays = dict[str, Any]
 
 
 def schedule(number: Any) -> Any:
-    """A number as it is, or flatstep's schedule."""
+    """A number as it is, or flatstep's schedule; of a tuple, all that are in it."""
+    if isinstance(number, tuple):
+        return tuple(map(schedule, number))
     if not isinstance(number, Schedule):
         return number
     values = {name: schedule(value) for name, value in number.values.items()}

@@ -354,6 +354,8 @@ def test_schedule_prints_and_plots(tmp_path: Path, capsys: pytest.CaptureFixture
         ("FixedSchedule(1 + len([]))", "expected a number, a string, a mapping or a schedule"),
         ("StepSchedule(0.1)", "missing 2 required positional arguments"),
         ("0.1", "is no schedule; expected a call of"),
+        ("[0.1] * 1000000000", "expected a number, a string, a mapping or a schedule"),
+        ("FixedSchedule(0.1) * 'a'", "can't multiply"),
         ("FixedSchedule(", "is not a Python expression"),
     ],
 )
@@ -368,6 +370,13 @@ def test_schedules_are_parsed_as_python_makes_them() -> None:
         0.1, 1000
     )
     assert parse_schedule("LearningRatePolicy('None')") == fs.LearningRatePolicy("None")
+    ramp, cosine = fs.LinearSchedule(0.0, 0.1, 50), fs.CosineSchedule(0.1, 1000)
+    text = "SequenceSchedule([(LinearSchedule(0, 0.1, 50), 50), CosineSchedule(0.1, 1000)])"
+    assert parse_schedule(text) == fs.SequenceSchedule([(ramp, 50), cosine])
+    assert parse_schedule(f"0.5 * {text} * fs.FixedSchedule(2)") == fs.ProductSchedule(
+        (0.5, fs.SequenceSchedule([(ramp, 50), cosine]), fs.FixedSchedule(2))
+    )
+    assert parse_schedule("TableSchedule([0.1, 0.2])") == fs.TableSchedule([0.1, 0.2])
 
 
 def test_info_names_version_targets_threads_and_build(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ ROOMS = (
     {"simd"},
     {"updaters"},
     {"kernels"},
+    {"schedule"},
     {"schedule.hpp"},
     {"learning_rate_policy.hpp"},
     {"configuration"},

@@ -643,12 +643,33 @@ def test_ramps_are_nested_to_a_limit() -> None:
         schedule = fs.RampSchedule(schedule, 1)
     assert fs.Sgd(schedule) == fs.Sgd(schedule)
     assert schedule.value_at(3) == 0.5
-    with pytest.raises(ValueError, match="RampSchedule: base: expected at most 99 ramps in it"):
-        fs.RampSchedule(schedule, 1)
+    for argument, nest in (
+        ("RampSchedule: base", lambda: fs.RampSchedule(schedule, 1)),
+        ("SequenceSchedule: pieces", lambda: fs.SequenceSchedule([(0.5, 1), schedule])),
+        ("ProductSchedule: factors", lambda: 0.5 * schedule),
+    ):
+        with pytest.raises(
+            ValueError, match=f"{argument}: expected at most 99 ramps, sequences and products in it"
+        ):
+            nest()
     loop = fs.RampSchedule(0.5, 1)
     object.__setattr__(loop, "base", loop)
     with pytest.raises(RecursionError):
         loop.value_at(0)
+    loop_of_pieces = fs.SequenceSchedule([(0.5, 1), 0.5])
+    object.__setattr__(loop_of_pieces, "pieces", ((0.5, 1), (loop_of_pieces, None)))
+    with pytest.raises(RecursionError):
+        loop_of_pieces.value_at(0)
+
+
+def test_schedules_that_share_their_parts_do_not_grow_without_end() -> None:
+    """Each of these is twice the one before: what is counted is calls, not objects."""
+    schedule: Any = fs.SequenceSchedule([(0.5, 1), 1.0])
+    for _ in range(5):
+        schedule = fs.ProductSchedule((schedule, schedule))
+    assert schedule.value_at(0) == 0.5**32
+    with pytest.raises(ValueError, match="ProductSchedule: factors: expected at most 99 ramps"):
+        fs.ProductSchedule((schedule, schedule))
 
 
 ALONE = "a\ud800b"  # half of a surrogate pair: no text

@@ -52,6 +52,8 @@ def schedule(rng: random.Random, value: float) -> Any:
         lambda: fs.InverseSchedule(value, 0.5, 0.75),
         lambda: fs.RampSchedule(fs.ExponentialSchedule(value, 0.9), 4),
         lambda: fs.CycleSchedule(value / 2, value, 6, 2, 0.5),
+        lambda: fs.SequenceSchedule([(fs.LinearSchedule(0.0, value, 3), 3), value]),
+        lambda: 0.5 * fs.OneCycleSchedule(value, 9),
     ]
     return rng.choice(choices)()
 

@@ -125,6 +125,104 @@ TEST(Schedule, RampCountsIterationsOverAnyBase) {
   expect_close(over_epochs.at(9, 3), 0.025, "base");
 }
 
+TEST(Schedule, LinearReachesItsEndExactly) {
+  expect_follows(Schedule::linear(0.05, 0.01, 16),
+                 [](double i) { return i < 16 ? 0.05 + (0.01 - 0.05) * i / 16 : 0.01; });
+  EXPECT_EQ(Schedule::linear(0.0, 0.1, 3).at(3, 0), 0.1);
+}
+
+TEST(Schedule, CosineRestartsCountFromTheLastRestart) {
+  const std::vector<int> since{0, 1, 0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6, 7, 0};
+  const std::vector<int> lengths{2, 2, 4, 4, 4, 4, 8, 8, 8, 8, 8, 8, 8, 8, 16};
+  const Schedule restarts = Schedule::cosine_restarts(0.05, 2, 2, 0.01);
+  for (std::size_t i = 0; i < since.size(); ++i) {
+    const double angle = std::numbers::pi * since[i] / lengths[i];
+    expect_close(restarts.at(static_cast<std::int64_t>(i), 0),
+                 0.01 + 0.04 * (1 + std::cos(angle)) / 2, "i = " + std::to_string(i));
+  }
+  constexpr auto late = std::numeric_limits<std::int64_t>::max() - 1;
+  EXPECT_TRUE(std::isfinite(Schedule::cosine_restarts(0.05, 3, 7).at(late, 0)));
+}
+
+/// Values of PyTorch 2.13's OneCycleLR with max_lr 0.1, total_steps 6, pct_start 0.5.
+TEST(Schedule, OneCycleAsPyTorchHasIt) {
+  const std::vector<double> two{0.004, 0.052, 0.1, 0.0750001, 0.0250003, 4e-7};
+  const Schedule cosine = Schedule::one_cycle(0.1, 6, 0.5);
+  const Schedule momentum = Schedule::one_cycle_momentum(6, 0.85, 0.95, 0.5);
+  const std::vector<double> momenta{0.95, 0.9, 0.85, 0.875, 0.925, 0.95};
+  for (std::size_t i = 0; i < two.size(); ++i) {
+    const auto at = static_cast<std::int64_t>(i);
+    expect_close(cosine.at(at, 0), two[i], "rate at " + std::to_string(i));
+    expect_close(momentum.at(at, 0), momenta[i], "momentum at " + std::to_string(i));
+  }
+  EXPECT_EQ(cosine.at(1000, 0), 0.1 / 25 / 1e4);
+  const Schedule three = Schedule::one_cycle(1.0, 9, 1.0 / 3, flatstep::Anneal::linear, 4, 4, true);
+  const std::vector<double> values{0.25,     0.625,   1.0,      0.625, 0.25,
+                                   0.203125, 0.15625, 0.109375, 0.0625};
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    expect_close(three.at(static_cast<std::int64_t>(i), 0), values[i], std::to_string(i));
+  }
+}
+
+TEST(Schedule, WarmupStableDecayHasThreeParts) {
+  const auto follows = [](flatstep::Anneal anneal, auto left) {
+    expect_follows(Schedule::warmup_stable_decay(0.1, 4, 3, 5, 0.02, 0.01, anneal), [&](double i) {
+      if (i < 4) return 0.02 + 0.08 * i / 4;
+      return 0.01 + 0.09 * (i < 7 ? 1.0 : i < 12 ? left((i - 7) / 5) : 0.0);
+    });
+  };
+  follows(flatstep::Anneal::linear, [](double x) { return 1 - x; });
+  follows(flatstep::Anneal::sqrt, [](double x) { return 1 - std::sqrt(x); });
+  follows(flatstep::Anneal::cosine,
+          [](double x) { return (1 + std::cos(std::numbers::pi * x)) / 2; });
+}
+
+TEST(Schedule, TableKeepsItsLastValue) {
+  const Schedule table = Schedule::table({0.1, 0.3, 0.2});
+  EXPECT_EQ(table.at(1, 0), 0.3);
+  EXPECT_EQ(table.at(2, 0), 0.2);
+  EXPECT_EQ(table.at(1000, 0), 0.2);
+}
+
+TEST(Schedule, SequenceStartsEachAtItsOwnZero) {
+  const Schedule cosine = Schedule::cosine(0.1, 6);
+  const Schedule made =
+      Schedule::sequence({{Schedule::linear(0.0, 0.1, 4), 4}, {0.2, 2}, {cosine, 1}});
+  expect_follows(made, [&](double i) {
+    return i < 4 ? 0.1 * i / 4 : i < 6 ? 0.2 : cosine.at(static_cast<std::int64_t>(i) - 6, 0);
+  });
+  const Schedule by_epoch = Schedule::sequence(
+      {{0.2, 3}, {Schedule::step(0.1, 0.5, 2, ScheduleType::epoch), 1}}, ScheduleType::epoch);
+  EXPECT_EQ(by_epoch.at(1000, 2), 0.2);
+  EXPECT_EQ(by_epoch.at(1000, 4), 0.1);
+  EXPECT_EQ(by_epoch.at(1000, 5), 0.05);
+  EXPECT_EQ(made, Schedule::sequence({{Schedule::linear(0.0, 0.1, 4), 4}, {0.2, 2}, {cosine, 9}}));
+  EXPECT_NE(made, Schedule::sequence({{Schedule::linear(0.0, 0.1, 4), 4}, {0.2, 3}, {cosine, 1}}));
+}
+
+TEST(Schedule, ProductMultipliesFromTheLeft) {
+  const Schedule step = Schedule::step(0.05, 0.5, 3);
+  expect_follows(0.5 * step * Schedule::inverse(1.0, 0.1, 1.0), [&](double i) {
+    return 0.5 * step.at(static_cast<std::int64_t>(i), 0) / (1 + 0.1 * i);
+  });
+  EXPECT_EQ((Schedule(-2.0) * Schedule::linear(0.1, 0.3, 5)).given_values(),
+            (std::vector<double>{-0.6, -0.2}));
+  EXPECT_NE(0.5 * step, 0.25 * step);
+  EXPECT_EQ((0.5 * step).hash(), (0.5 * Schedule::step(0.05, 0.5, 3)).hash());
+}
+
+TEST(Schedule, SchedulesOfOthersAreNotNestedWithoutEnd) {
+  Schedule nested = 0.5;
+  for (int k = 0; k < Schedule::max_compounds; ++k) nested = Schedule::ramp(nested, 1);
+  const std::string text =
+      ": expected at most 99 ramps, sequences and products in it, got 100; make it of fewer, or a "
+      "table of its values";
+  expect_invalid([&] { Schedule::ramp(nested, 1); }, "RampSchedule: base" + text);
+  expect_invalid([&] { Schedule::sequence({{0.5, 1}, {nested, 1}}); },
+                 "SequenceSchedule: pieces" + text);
+  expect_invalid([&] { 0.5 * nested; }, "ProductSchedule: factors" + text);
+}
+
 TEST(Schedule, EpochTypeCountsEpochs) {
   const Schedule step = Schedule::step(0.05, 0.5, 3, ScheduleType::epoch);
   EXPECT_EQ(step.at(1000, 2), 0.05);
@@ -173,6 +271,25 @@ TEST(Schedule, RefusesWhatTheFormulaCannotTake) {
                  "CosineSchedule: max_iter: expected an integer >= 1, got -1");
   expect_invalid([] { Schedule::ramp(0.1, 0); },
                  "RampSchedule: num_iter: expected an integer >= 1, got 0");
+  expect_invalid([] { Schedule::linear(0.1, 0.0, 0); },
+                 "LinearSchedule: steps: expected an integer >= 1, got 0");
+  expect_invalid([] { Schedule::one_cycle(0.1, 10, -0.1); },
+                 "OneCycleSchedule: pct_start: expected a number in [0, 1], got -0.1");
+  expect_invalid([] { Schedule::one_cycle(0.1, 10, 0.3, flatstep::Anneal::sqrt); },
+                 "OneCycleSchedule: anneal_strategy: expected one of \"cos\", \"linear\", got "
+                 "\"sqrt\"");
+  expect_invalid([] { Schedule::one_cycle_momentum(10, nan); },
+                 "OneCycleMomentumSchedule: base_momentum: expected a finite number, got nan");
+  expect_invalid([] { Schedule::warmup_stable_decay(0.1, 0, 0, 0); },
+                 "WarmupStableDecaySchedule: decay_steps: expected an integer >= 1, got 0");
+  expect_invalid([] { Schedule::table({}); },
+                 "TableSchedule: values: expected at least one number, got none");
+  expect_invalid([] { Schedule::sequence({}); },
+                 "SequenceSchedule: pieces: expected at least one schedule, got none");
+  expect_invalid([] { Schedule::sequence({{0.1, 0}, {0.2, 1}}); },
+                 "SequenceSchedule: pieces[0]: length: expected an integer >= 1, got 0");
+  expect_invalid([] { Schedule::product({}); },
+                 "ProductSchedule: factors: expected at least one schedule, got none");
 }
 
 TEST(Schedule, TypeNames) {

@@ -1,12 +1,13 @@
 #include "configuration.hpp"
 
+#include "attributes.hpp"
 #include "python_updater.hpp"
+#include "schedules.hpp"
 #include "values.hpp"
 
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -29,44 +30,6 @@ namespace flatstep::python {
 namespace {
 
 // --------------------------------------------------------------------------------- reading objects
-
-using Points = std::map<std::int64_t, double>;
-
-bool is_number(py::handle object) { return PyFloat_Check(object.ptr()) != 0; }
-
-double number(py::handle object, const char* name) {
-  const py::object value = object.attr(name);
-  if (!is_number(value)) wrong_type(class_name(object) + ": " + name, "a float", value);
-  return py::cast<double>(value);
-}
-
-std::int64_t to_integer(py::handle value, const std::string& argument) {
-  if (PyLong_Check(value.ptr()) == 0) wrong_type(argument, "an integer", value);
-  int overflow = 0;
-  const long long result = PyLong_AsLongLongAndOverflow(value.ptr(), &overflow);
-  if (overflow != 0) {
-    throw py::value_error(argument + ": expected an integer of 64 bits, got " +
-                          shown(py::repr(value)));
-  }
-  return result;
-}
-
-std::int64_t integer(py::handle object, const char* name) {
-  return to_integer(object.attr(name), class_name(object) + ": " + name);
-}
-
-std::string string(py::handle object, const char* name) {
-  const py::object value = object.attr(name);
-  return to_text(value, class_name(object) + ": " + name);
-}
-
-Points to_points(py::handle mapping) {
-  Points points;
-  for (const py::handle key : mapping) {
-    points[to_integer(key, "iteration")] = py::cast<double>(mapping[key]);
-  }
-  return points;
-}
 
 /// An attribute of a configuration object, as errors name it.
 struct Attribute {
@@ -91,97 +54,6 @@ std::optional<double> optional_number(py::handle object, const char* name) {
 
 std::optional<Points> optional_points(py::handle object, const char* name) {
   return optional(object, name, to_points);
-}
-
-/// The first entry of `table` that an object's class, or one that it derives from, is named by;
-/// classes of other packages may have the same names.
-template <class Table>
-auto find_by_class(py::handle object, const Table& table) -> decltype(&*std::begin(table)) {
-  for (const py::handle type : py::type::handle_of(object).attr("__mro__")) {
-    const std::string module = shown(py::str(type.attr("__module__")));
-    if (!module.starts_with("flatstep.")) continue;
-    const std::string name = shown(type.attr("__name__"));
-    for (const auto& entry : table) {
-      if (entry.name == name) return &entry;
-    }
-  }
-  return nullptr;
-}
-
-// -------------------------------------------------------------------------- schedules, policies
-
-Schedule to_schedule(py::handle object);
-
-/// While it lives this thread reads the base of a schedule's base.
-class DeeperSchedule {
- public:
-  DeeperSchedule() {
-    if (Py_EnterRecursiveCall(" in a schedule's base") != 0) throw py::error_already_set();
-  }
-  ~DeeperSchedule() { Py_LeaveRecursiveCall(); }
-  DeeperSchedule(const DeeperSchedule&) = delete;
-  DeeperSchedule& operator=(const DeeperSchedule&) = delete;
-};
-
-struct ScheduleClass {
-  std::string_view name;
-  Schedule (*make)(py::handle, ScheduleType);
-};
-
-const std::array<ScheduleClass, 10> schedule_classes{{
-    {"FixedSchedule",
-     [](py::handle s, ScheduleType) { return Schedule::fixed(number(s, "value")); }},
-    {"ExponentialSchedule",
-     [](py::handle s, ScheduleType type) {
-       return Schedule::exponential(number(s, "initial"), number(s, "gamma"), type);
-     }},
-    {"InverseSchedule",
-     [](py::handle s, ScheduleType type) {
-       return Schedule::inverse(number(s, "initial"), number(s, "gamma"), number(s, "power"), type);
-     }},
-    {"StepSchedule",
-     [](py::handle s, ScheduleType type) {
-       return Schedule::step(number(s, "initial"), number(s, "decay_rate"), number(s, "step"),
-                             type);
-     }},
-    {"PolySchedule",
-     [](py::handle s, ScheduleType type) {
-       return Schedule::poly(number(s, "initial"), number(s, "power"), integer(s, "max_iter"),
-                             type);
-     }},
-    {"SigmoidSchedule",
-     [](py::handle s, ScheduleType type) {
-       return Schedule::sigmoid(number(s, "initial"), number(s, "gamma"), number(s, "step"), type);
-     }},
-    {"MapSchedule",
-     [](py::handle s, ScheduleType type) {
-       return Schedule::map(to_points(s.attr("values")), type);
-     }},
-    {"CycleSchedule",
-     [](py::handle s, ScheduleType type) {
-       return Schedule::cycle(number(s, "initial"), number(s, "max"), integer(s, "cycle_length"),
-                              integer(s, "annealing_length"), number(s, "annealing_decay"), type);
-     }},
-    {"CosineSchedule",
-     [](py::handle s, ScheduleType type) {
-       return Schedule::cosine(number(s, "initial"), integer(s, "max_iter"), number(s, "final"),
-                               type);
-     }},
-    {"RampSchedule",
-     [](py::handle s, ScheduleType) {
-       return Schedule::ramp(to_schedule(s.attr("base")), integer(s, "num_iter"));
-     }},
-}};
-
-Schedule to_schedule(py::handle object) {
-  // A base may be made to hold itself, behind the back of its class.
-  const DeeperSchedule deeper;
-  if (is_number(object)) return py::cast<double>(object);
-  const ScheduleClass* found = is_instance(object, "flatstep.schedules", "Schedule")
-                                   ? find_by_class(object, schedule_classes)
-                                   : nullptr;
-  if (found == nullptr) wrong_type("schedule", "a number or one of flatstep's schedules", object);
-  return found->make(object, parse_schedule_type(string(object, "schedule_type")));
 }
 
 LearningRatePolicy to_policy(py::handle object) {

@@ -1,225 +1,67 @@
 """Schedules, one function and one row each, and learning-rate policies.
 
-A new schedule needs its function and its row in `KINDS`, and nothing else in the tests.
+A new schedule needs its function and its row, here or in `decays` or `cycles`, and nothing else in
+the tests.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
 
+from oracle.cycles import CYCLES
+from oracle.decays import DECAYS, exp
+from oracle.schedule_kind import COUNTS, SCHEDULES, Kind, drawn, raised
 from oracle.settings import Number, Policy, Schedule
-
-
-def raised(base: float, exponent: float) -> float:
-    """base^exponent; a whole exponent by squaring, the same bits everywhere."""
-    whole = int(abs(exponent))
-    if whole != abs(exponent):
-        return math.pow(base, exponent)
-    result = 1.0
-    while whole:
-        if whole & 1:
-            result *= base
-        base *= base
-        whole >>= 1
-    return 1 / result if exponent < 0 else result
-
-
-def exp(x: float) -> float:
-    try:
-        return math.exp(x)
-    except OverflowError:
-        return math.inf
-
-
-def fixed(i: int, *, value: float) -> float:
-    return value
-
-
-def exponential(i: int, *, initial: float, gamma: float) -> float:
-    return initial * raised(gamma, i)
-
-
-def inverse(i: int, *, initial: float, gamma: float, power: float) -> float:
-    return initial / raised(1 + gamma * i, power)
-
-
-def step(i: int, *, initial: float, decay_rate: float, step: float) -> float:
-    return initial * raised(decay_rate, math.floor(i / step))
-
-
-def poly(i: int, *, initial: float, power: float, max_iter: int) -> float:
-    return initial * raised(1 - i / max_iter, power) if i < max_iter else 0.0
-
-
-def sigmoid(i: int, *, initial: float, gamma: float, step: int) -> float:
-    return initial / (1 + exp(-gamma * (i - step)))
-
-
-def from_map(i: int, *, values: Mapping[int, float]) -> float:
-    return values[max(key for key in values if key <= i)]
-
-
-def cosine(i: int, *, initial: float, max_iter: int, final: float = 0.0) -> float:
-    if i >= max_iter:
-        return final
-    return final + (initial - final) * (0.5 * (1 + math.cos(math.pi * (i / max_iter))))
-
-
-def cycle(
-    i: int,
-    *,
-    initial: float,
-    max: float,
-    cycle_length: int,
-    annealing_length: int,
-    annealing_decay: float,
-) -> float:
-    half = (cycle_length - annealing_length) // 2
-    increment = (max - initial) / half
-    position = i % cycle_length
-    if position < half:
-        return initial + increment * position
-    if position < 2 * half:
-        return max - increment * (position - half)
-    return initial * raised(annealing_decay, position - (cycle_length - annealing_length))
 
 
 def ramp(i: int, *, base: float, num_iter: int) -> float:
     return (i + 1) / num_iter * base if i < num_iter - 1 else base
 
 
-@dataclass(frozen=True)
-class Kind:
-    """All that the tests know about one schedule."""
-
-    #: The value of i, of the arguments; an argument that is a schedule comes as its value.
-    formula: Callable[..., float]
-    #: Draws arguments; is given what draws values, and what draws schedules to build on.
-    arguments: Callable[[Any, Any], st.SearchStrategy[Mapping[str, Any]]]
-    examples: tuple[Mapping[str, Any], ...]
-    #: What makes the first example illegal, with the text of the error.
-    errors: tuple[tuple[Mapping[str, Any], str], ...] = ()
-    #: i is the iteration, whatever the schedule type.
-    by_iteration: bool = False
-
-
-def drawn(**arguments: Any) -> Callable[[Any, Any], st.SearchStrategy[Mapping[str, Any]]]:
-    """Each argument by itself; VALUES and SCHEDULES stand for what draws those."""
-
-    def draw(values: Any, schedules: Any) -> st.SearchStrategy[Mapping[str, Any]]:
-        given = {VALUES: values, SCHEDULES: schedules}
-        return st.fixed_dictionaries(
-            {
-                name: given[each] if isinstance(each, str) else each
-                for name, each in arguments.items()
-            }
-        )
-
-    return draw
+def sequence(
+    iteration: int,
+    epoch: int,
+    schedule_type: str,
+    *,
+    pieces: Sequence[tuple[Number, int | None]],
+) -> float:
+    """What it counts goes through the lengths; what it does not is left alone."""
+    of_epochs = schedule_type == "EPOCH"
+    i = epoch if of_epochs else iteration
+    place = 0
+    for _, length in pieces[:-1]:
+        assert length is not None
+        if i < length:
+            break
+        i -= length
+        place += 1
+    return value_at(pieces[place][0], *((iteration, i) if of_epochs else (i, epoch)))
 
 
-VALUES, SCHEDULES = "values", "schedules"
-COUNTS = st.integers(1, 40)
+def product(iteration: int, epoch: int, schedule_type: str, *, factors: Sequence[Number]) -> float:
+    return math.prod(value_at(factor, iteration, epoch) for factor in factors)
 
 
-def values_from_zero(values: Any, _: Any) -> st.SearchStrategy[Mapping[str, Any]]:
-    later = st.dictionaries(COUNTS, values)
-    table = st.builds(lambda first, rest: {0: first, **rest}, values, later)
-    return st.fixed_dictionaries({"values": table})
+def sequences(_: Any, schedules: Any) -> st.SearchStrategy[Mapping[str, Any]]:
+    before = st.lists(st.tuples(schedules, COUNTS), max_size=3)
+    last = st.tuples(schedules, st.none() | COUNTS)
+    pieces = st.builds(lambda some, one: (*some, one), before, last)
+    return st.fixed_dictionaries({"pieces": pieces})
 
 
-@st.composite
-def cycles(draw: st.DrawFn, values: Any, _: Any) -> Mapping[str, Any]:
-    cycle_length = draw(st.integers(2, 30))
-    return {
-        "initial": draw(values),
-        "max": draw(values),
-        "cycle_length": cycle_length,
-        "annealing_length": draw(st.integers(0, cycle_length - 2)),
-        "annealing_decay": draw(st.floats(0.5, 1.0)),
-    }
+def products(_: Any, schedules: Any) -> st.SearchStrategy[Mapping[str, Any]]:
+    """Numbers below 1 and one schedule, so that a momentum stays one."""
+    factors = st.tuples(st.floats(0.25, 1), schedules, st.floats(0.25, 1))
+    return st.fixed_dictionaries({"factors": factors})
 
 
 KINDS: dict[str, Kind] = {
-    "Fixed": Kind(fixed, drawn(value=VALUES), ({"value": 0.1},)),
-    "Exponential": Kind(
-        exponential,
-        drawn(initial=VALUES, gamma=st.floats(0.5, 1.0)),
-        ({"initial": 0.1, "gamma": 0.9},),
-        (({"gamma": -0.5}, "gamma: expected a finite number >= 0, got -0.5"),),
-    ),
-    "Inverse": Kind(
-        inverse,
-        drawn(initial=VALUES, gamma=st.floats(0, 2), power=st.floats(0, 3)),
-        ({"initial": 0.1, "gamma": 0.5, "power": 0.75},),
-        (({"initial": math.inf}, "initial: expected a finite number, got inf"),),
-    ),
-    "Step": Kind(
-        step,
-        drawn(initial=VALUES, decay_rate=st.floats(0.1, 1), step=st.floats(0.5, 30)),
-        (
-            {"initial": 0.1, "decay_rate": 0.5, "step": 2},
-            {"initial": 0.1, "decay_rate": 0.5, "step": 2.5},
-        ),
-        (({"step": 0}, "step: expected a finite number > 0, got 0"),),
-    ),
-    "Poly": Kind(
-        poly,
-        drawn(initial=VALUES, power=st.floats(0, 3), max_iter=COUNTS),
-        (
-            {"initial": 0.1, "power": 2, "max_iter": 20},
-            {"initial": 0.1, "power": 2, "max_iter": 100},
-        ),
-        (({"max_iter": 0}, "max_iter: expected an integer >= 1, got 0"),),
-    ),
-    "Sigmoid": Kind(
-        sigmoid,
-        drawn(initial=VALUES, gamma=st.floats(-1, 1), step=COUNTS),
-        (
-            {"initial": 0.1, "gamma": 0.9, "step": 4},
-            {"initial": 0.1, "gamma": -0.9, "step": 4},
-        ),
-    ),
-    "Map": Kind(
-        from_map,
-        values_from_zero,
-        (
-            {"values": {0: 0.1, 5: 0.05, 6: 0.3}},
-            {"values": {0: 0.1, 10: 0.05, 9: 0.07}},
-        ),
-    ),
-    "Cosine": Kind(
-        cosine,
-        drawn(initial=VALUES, max_iter=COUNTS, final=VALUES),
-        (
-            {"initial": 0.1, "max_iter": 50},
-            {"initial": 0.1, "max_iter": 50, "final": 1 / 3},
-        ),
-    ),
-    "Cycle": Kind(
-        cycle,
-        cycles,
-        (
-            {
-                "initial": 0.01,
-                "max": 0.1,
-                "cycle_length": 10,
-                "annealing_length": 2,
-                "annealing_decay": 0.5,
-            },
-        ),
-        (
-            (
-                {"annealing_length": 9},
-                "annealing_length: expected at most cycle_length - 2 = 8, got 9",
-            ),
-        ),
-    ),
+    **DECAYS,
+    **CYCLES,
     "Ramp": Kind(
         ramp,
         drawn(base=SCHEDULES, num_iter=COUNTS),
@@ -239,6 +81,65 @@ KINDS: dict[str, Kind] = {
         ),
         (({"num_iter": 0}, "num_iter: expected an integer >= 1, got 0"),),
         by_iteration=True,
+    ),
+    "Sequence": Kind(
+        sequence,
+        sequences,
+        (
+            {
+                "pieces": (
+                    (Schedule("Linear", {"initial": 0.0, "final": 0.1, "steps": 3}), 3),
+                    (0.1, 2),
+                    (Schedule("Cosine", {"initial": 0.1, "max_iter": 6}), 6),
+                )
+            },
+            {
+                "pieces": (
+                    (Schedule("Step", {"initial": 0.1, "decay_rate": 0.5, "step": 2}), 4),
+                    (
+                        Schedule(
+                            "Sequence",
+                            {
+                                "pieces": (
+                                    (Schedule("Table", {"values": (0.3, 0.2)}, "EPOCH"), 1),
+                                    (0.05, None),
+                                )
+                            },
+                            "EPOCH",
+                        ),
+                        None,
+                    ),
+                )
+            },
+        ),
+        (
+            ({"pieces": ()}, "pieces: expected at least one schedule, got none"),
+            (
+                {"pieces": ((0.1, 0), (0.2, 1))},
+                "pieces[0]: length: expected an integer >= 1, got 0",
+            ),
+            (
+                {"pieces": ((0.1, 1), (0.2, 2**63 - 1), (0.3, 1))},
+                "pieces[1]: length: expected lengths whose sum is an integer of 64 bits, got 1 and "
+                "9223372036854775807",
+            ),
+        ),
+        of_others=True,
+    ),
+    "Product": Kind(
+        product,
+        products,
+        (
+            {"factors": (0.5, Schedule("Exponential", {"initial": 0.1, "gamma": 0.9}))},
+            {
+                "factors": (
+                    Schedule("Linear", {"initial": 1.0, "final": 0.5, "steps": 8}, "EPOCH"),
+                    Schedule("Inverse", {"initial": 0.1, "gamma": 0.5, "power": 1.0}),
+                )
+            },
+        ),
+        (({"factors": ()}, "factors: expected at least one schedule, got none"),),
+        of_others=True,
     ),
 }
 
@@ -265,7 +166,9 @@ def schedules(values: st.SearchStrategy[float]) -> st.SearchStrategy[Schedule]:
             for name in names
         )
 
-    plain = of([name for name, kind in KINDS.items() if not kind.by_iteration], None)
+    plain = of(
+        [name for name, kind in KINDS.items() if not (kind.by_iteration or kind.of_others)], None
+    )
     return of(list(KINDS), plain)
 
 
@@ -274,6 +177,8 @@ def value_at(number: Number, iteration: int, epoch: int) -> float:
     if not isinstance(number, Schedule):
         return number
     kind = KINDS[number.kind]
+    if kind.of_others:
+        return kind.formula(iteration, epoch, number.schedule_type, **number.values)
     arguments: dict[str, Any] = {
         name: value_at(each, iteration, epoch) if isinstance(each, Schedule) else each
         for name, each in number.values.items()

@@ -2,33 +2,44 @@
 //
 // i is the iteration, or the epoch for ScheduleType::epoch; both count from 0.
 //
-//   fixed        v
-//   exponential  v·γⁱ
-//   inverse      v/(1+γi)^power
-//   step         v·rate^⌊i/step⌋
-//   poly         v·(1−i/max)^power, 0 from max on
-//   sigmoid      v/(1+e^(−γ(i−step)))
-//   map          the value at the greatest key ≤ i
-//   cosine       final + (v−final)·(1+cos(πi/max))/2, final from max on
-//   cycle        c = i mod L, st = (L−a)/2 rounded down, inc = (high−low)/st:
-//                low + inc·c while c < st; high − inc·(c−st) while c < 2st; low·decay^(c−(L−a))
-//                after
-//   ramp         (iteration+1)/n of a base schedule while iteration < n−1, then the base schedule
+//   fixed           v
+//   exponential     v·γⁱ
+//   inverse         v/(1+γi)^power
+//   step            v·rate^⌊i/step⌋
+//   poly            v·(1−i/max)^power, 0 from max on
+//   sigmoid         v/(1+e^(−γ(i−step)))
+//   map             the value at the greatest key ≤ i
+//   cosine          final + (v−final)·(1+cos(πi/max))/2, final from max on
+//   cosine_restarts the same in cycles of first, first·multiplier, first·multiplier², … steps,
+//                   each from its own 0
+//   linear          v·(1−i/n) + final·i/n, final from n on
+//   cycle           c = i mod L, st = (L−a)/2 rounded down, inc = (high−low)/st:
+//                   low + inc·c while c < st; high − inc·(c−st) while c < 2st;
+//                   low·decay^(c−(L−a)) after
+//   one_cycle       from start = max/div up to max at i = pct·n − 1, and down to start/final_div at
+//                   n − 1, or with three phases down to start at 2·pct·n − 2 first
+//   one_cycle_momentum  the other way: from max down to base, and up to max again
+//   warmup_stable_decay  from initial up to max in w steps, max for s steps, to final in d steps
+//   table           the i-th value, the last one from there on
+//   sequence        one schedule after the other, each from its own 0; the last goes on
+//   product         of schedules, from the left
+//   ramp            (iteration+1)/n of a base schedule while iteration < n−1, then the base
+//                   schedule
 //
-// These are DL4J's schedules (1.0), but for cosine, which is SGDR's without restarts
-// (https://arxiv.org/abs/1608.03983). Powers with an integral exponent go by squaring, so that a
-// rate has the same bits on every machine; other powers, exp and cos come from the C library.
+// DL4J's (1.0) are fixed to map, cycle and ramp; cosine, with and without restarts, is SGDR's
+// (https://arxiv.org/abs/1608.03983), one_cycle PyTorch's. Powers with an integral exponent go by
+// squaring, so that a rate has the same bits on every machine; other powers, exp and cos come from
+// the C library.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
-#include <map>
+#include <limits>
 #include <memory>
-#include <numbers>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -37,8 +48,9 @@
 #include <vector>
 
 #include <flatstep/hash.hpp>
+#include <flatstep/schedule/check.hpp>
+#include <flatstep/schedule/forms.hpp>
 #include <flatstep/text.hpp>
-#include <flatstep/updaters/updater.hpp>
 
 namespace flatstep {
 
@@ -54,129 +66,168 @@ inline ScheduleType parse_schedule_type(std::string_view name) {
   return static_cast<ScheduleType>(text::place("schedule_type", schedule_type_names, name));
 }
 
-/// base^exponent: by squaring where the exponent is integral, by the C library elsewhere.
-inline double real_power(double base, double exponent) {
-  constexpr double exact_integers = 9007199254740992.0;  // 2^53
-  const double magnitude = std::fabs(exponent);
-  if (magnitude < exact_integers && std::floor(magnitude) == magnitude) {
-    const double result = power(base, static_cast<std::uint64_t>(magnitude));
-    return exponent < 0.0 ? 1.0 / result : result;
-  }
-  return std::pow(base, exponent);
-}
-
 /// A value type: copyable, comparable; a plain number is a fixed schedule. The factories throw
 /// std::invalid_argument, naming the argument, for values that the formula cannot take.
 class Schedule {
  public:
-  using Points = std::map<std::int64_t, double>;
+  using Points = schedules::Points;
 
-  /// How many ramps may be the bases of each other.
-  static constexpr int max_ramps = 100;
+  /// How many ramps, sequences and products a schedule may be made of, itself included: each is a
+  /// call, where it is asked for a value, compared or destroyed.
+  static constexpr int max_compounds = 100;
 
-  Schedule(double value) : form_(Fixed{value}) {}  // NOLINT(google-explicit-constructor)
+  Schedule(double value)  // NOLINT(google-explicit-constructor)
+      : form_(schedules::Fixed{value}) {}
 
   static Schedule fixed(double value) {
-    require_finite("FixedSchedule", "value", value);
-    return Schedule(value);
+    return checked(schedules::Fixed{value}, ScheduleType::iteration);
   }
 
   static Schedule exponential(double initial, double gamma,
                               ScheduleType type = ScheduleType::iteration) {
-    constexpr auto name = "ExponentialSchedule";
-    require_finite(name, "initial", initial);
-    require_not_negative(name, "gamma", gamma);
-    return {Exponential{initial, gamma}, type};
+    return checked(schedules::Exponential{initial, gamma}, type);
   }
 
   static Schedule inverse(double initial, double gamma, double power,
                           ScheduleType type = ScheduleType::iteration) {
-    constexpr auto name = "InverseSchedule";
-    require_finite(name, "initial", initial);
-    require_not_negative(name, "gamma", gamma);
-    require_finite(name, "power", power);
-    return {Inverse{initial, gamma, power}, type};
+    return checked(schedules::Inverse{initial, gamma, power}, type);
   }
 
   static Schedule step(double initial, double decay_rate, double step,
                        ScheduleType type = ScheduleType::iteration) {
-    constexpr auto name = "StepSchedule";
-    require_finite(name, "initial", initial);
-    require_not_negative(name, "decay_rate", decay_rate);
-    require_positive(name, "step", step);
-    return {Step{initial, decay_rate, step}, type};
+    return checked(schedules::Step{initial, decay_rate, step}, type);
   }
 
   static Schedule poly(double initial, double power, std::int64_t max_iter,
                        ScheduleType type = ScheduleType::iteration) {
-    constexpr auto name = "PolySchedule";
-    require_finite(name, "initial", initial);
-    require_not_negative(name, "power", power);
-    require_at_least(name, "max_iter", max_iter, 1);
-    return {Poly{initial, power, max_iter}, type};
+    return checked(schedules::Poly{initial, power, max_iter}, type);
   }
 
   static Schedule sigmoid(double initial, double gamma, double step,
                           ScheduleType type = ScheduleType::iteration) {
-    constexpr auto name = "SigmoidSchedule";
-    require_finite(name, "initial", initial);
-    require_finite(name, "gamma", gamma);
-    require_finite(name, "step", step);
-    return {Sigmoid{initial, gamma, step}, type};
+    return checked(schedules::Sigmoid{initial, gamma, step}, type);
   }
 
   /// Keys are iterations or epochs; the first must be 0, as there is no value before it.
   static Schedule map(Points values, ScheduleType type = ScheduleType::iteration) {
-    constexpr auto name = "MapSchedule";
-    if (values.empty() || values.begin()->first != 0) {
-      const std::string got =
-          values.empty() ? "no keys" : "smallest key " + std::to_string(values.begin()->first);
-      throw std::invalid_argument(std::string(name) +
-                                  ": values: expected key 0 and no smaller one, got " + got +
-                                  "; add {0: value}, the value before the next key");
-    }
-    for (const auto& [key, value] : values) {
-      require_finite(name, "values[" + std::to_string(key) + "]", value);
-    }
-    return {Map{std::move(values)}, type};
+    return checked(schedules::Map{std::move(values)}, type);
   }
 
   static Schedule cycle(double initial, double max, std::int64_t cycle_length,
                         std::int64_t annealing_length, double annealing_decay,
                         ScheduleType type = ScheduleType::iteration) {
-    constexpr auto name = "CycleSchedule";
-    require_finite(name, "initial", initial);
-    require_finite(name, "max", max);
-    require_at_least(name, "annealing_length", annealing_length, 0);
-    require_at_least(name, "cycle_length", cycle_length, 2);
-    if (cycle_length - annealing_length < 2) {
-      throw std::invalid_argument(
-          std::string(name) + ": annealing_length: expected at most cycle_length - 2 = " +
-          std::to_string(cycle_length - 2) + ", got " + std::to_string(annealing_length));
-    }
-    require_positive(name, "annealing_decay", annealing_decay);
-    return {Cycle{initial, max, cycle_length, annealing_length, annealing_decay}, type};
+    return checked(schedules::Cycle{initial, max, cycle_length, annealing_length, annealing_decay},
+                   type);
   }
 
   static Schedule cosine(double initial, std::int64_t max_iter, double final = 0.0,
                          ScheduleType type = ScheduleType::iteration) {
-    constexpr auto name = "CosineSchedule";
-    require_finite(name, "initial", initial);
-    require_at_least(name, "max_iter", max_iter, 1);
-    require_finite(name, "final", final);
-    return {Cosine{initial, final, max_iter}, type};
+    return checked(schedules::Cosine{initial, final, max_iter}, type);
+  }
+
+  static Schedule cosine_restarts(double initial, std::int64_t first, std::int64_t multiplier = 1,
+                                  double final = 0.0, ScheduleType type = ScheduleType::iteration) {
+    return checked(schedules::CosineRestarts{initial, final, first, multiplier}, type);
+  }
+
+  static Schedule linear(double initial, double final, std::int64_t steps,
+                         ScheduleType type = ScheduleType::iteration) {
+    return checked(schedules::Linear{initial, final, steps}, type);
+  }
+
+  /// The rate of PyTorch's OneCycleLR; with `anneal` cosine or linear.
+  static Schedule one_cycle(double max_rate, std::int64_t total_steps, double pct_start = 0.3,
+                            Anneal anneal = Anneal::cosine, double div_factor = 25.0,
+                            double final_div_factor = 1e4, bool three_phase = false,
+                            ScheduleType type = ScheduleType::iteration) {
+    constexpr auto name = "OneCycleSchedule";
+    schedules::require_finite(name, "max_rate", max_rate);
+    schedules::require_positive(name, "div_factor", div_factor);
+    schedules::require_positive(name, "final_div_factor", final_div_factor);
+    const double start = max_rate / div_factor;
+    const double end = start / final_div_factor;
+    schedules::require_finite(name, "max_rate / div_factor", start);
+    schedules::require_finite(name, "max_rate / div_factor / final_div_factor", end);
+    const schedules::OneCycle form{start,     max_rate, end,        total_steps,
+                                   pct_start, anneal,   three_phase};
+    form.validate(name);
+    return {form, type};
+  }
+
+  /// The momentum that goes with it, of the same arguments.
+  static Schedule one_cycle_momentum(std::int64_t total_steps, double base_momentum = 0.85,
+                                     double max_momentum = 0.95, double pct_start = 0.3,
+                                     Anneal anneal = Anneal::cosine, bool three_phase = false,
+                                     ScheduleType type = ScheduleType::iteration) {
+    constexpr auto name = "OneCycleMomentumSchedule";
+    schedules::require_finite(name, "base_momentum", base_momentum);
+    schedules::require_finite(name, "max_momentum", max_momentum);
+    const schedules::OneCycle form{max_momentum, base_momentum, max_momentum, total_steps,
+                                   pct_start,    anneal,        three_phase};
+    form.validate(name);
+    return {form, type};
+  }
+
+  /// With `anneal`, how it decays, any of them.
+  static Schedule warmup_stable_decay(double max_rate, std::int64_t warmup_steps,
+                                      std::int64_t stable_steps, std::int64_t decay_steps,
+                                      double initial = 0.0, double final = 0.0,
+                                      Anneal anneal = Anneal::linear,
+                                      ScheduleType type = ScheduleType::iteration) {
+    return checked(schedules::WarmupStableDecay{initial, max_rate, final, warmup_steps,
+                                                stable_steps, decay_steps, anneal},
+                   type);
+  }
+
+  static Schedule table(std::vector<double> values, ScheduleType type = ScheduleType::iteration) {
+    return checked(schedules::Table{std::move(values)}, type);
+  }
+
+  /// Schedules with their lengths. What a schedule counts starts anew where its turn comes, if that
+  /// is what the sequence counts; the length of the last has no effect.
+  static Schedule sequence(std::vector<std::pair<Schedule, std::int64_t>> pieces,
+                           ScheduleType type = ScheduleType::iteration) {
+    constexpr auto name = "SequenceSchedule";
+    if (pieces.empty()) schedules::refuse(name, "pieces", "at least one schedule", "none");
+    Sequence made{{}, type, 1};
+    std::int64_t start = 0;
+    for (std::size_t k = 0; k < pieces.size(); ++k) {
+      auto& [schedule, length] = pieces[k];
+      made.compounds = sum_of_compounds(name, "pieces", made.compounds, schedule);
+      made.pieces.push_back({start, std::make_shared<const Schedule>(std::move(schedule))});
+      if (k + 1 == pieces.size()) break;
+      const std::string where = "pieces[" + std::to_string(k) + "]: length";
+      schedules::require_at_least(name, where, length, 1);
+      if (length > std::numeric_limits<std::int64_t>::max() - start) {
+        schedules::refuse(name, where, "lengths whose sum is an integer of 64 bits",
+                          std::to_string(start) + " and " + std::to_string(length));
+      }
+      start += length;
+    }
+    return {std::move(made), type};
+  }
+
+  /// A number times a schedule, or schedules times each other.
+  static Schedule product(std::vector<Schedule> factors) {
+    constexpr auto name = "ProductSchedule";
+    if (factors.empty()) schedules::refuse(name, "factors", "at least one schedule", "none");
+    Product made{{}, 1};
+    for (Schedule& factor : factors) {
+      made.compounds = sum_of_compounds(name, "factors", made.compounds, factor);
+      made.factors.push_back(std::make_shared<const Schedule>(std::move(factor)));
+    }
+    return {std::move(made), ScheduleType::iteration};
+  }
+  friend Schedule operator*(Schedule a, Schedule b) {
+    return product({std::move(a), std::move(b)});
   }
 
   /// Warm-up over `num_iter` iterations; always by iteration, whatever the base schedule counts.
   static Schedule ramp(Schedule base, std::int64_t num_iter) {
-    require_at_least("RampSchedule", "num_iter", num_iter, 1);
-    const auto* const inner = std::get_if<Ramp>(&base.form_);
-    const int depth = inner == nullptr ? 1 : inner->depth + 1;
-    if (depth > max_ramps) {  // each is a call deeper, also where it is compared or destroyed
-      refuse("RampSchedule", "base", "at most " + std::to_string(max_ramps - 1) + " ramps in it",
-             std::to_string(depth - 1) + "; multiply them into one");
-    }
-    return {Ramp{std::make_shared<const Schedule>(std::move(base)), num_iter, depth},
+    constexpr auto name = "RampSchedule";
+    schedules::require_at_least(name, "num_iter", num_iter, 1);
+    const int compounds = sum_of_compounds(name, "base", 1, base);
+    return {Ramp{std::make_shared<const Schedule>(std::move(base)), num_iter, compounds},
             ScheduleType::iteration};
   }
 
@@ -184,7 +235,7 @@ class Schedule {
   double at(std::int64_t iteration, std::int64_t epoch) const {
     return std::visit(
         [&]<class F>(const F& form) {
-          if constexpr (std::is_same_v<F, Ramp>) {
+          if constexpr (is_compound<F>) {
             return form.at(iteration, epoch);
           } else {
             return form.at(type_ == ScheduleType::epoch ? epoch : iteration);
@@ -194,10 +245,10 @@ class Schedule {
   }
 
   /// Whether it is a plain number.
-  bool is_constant() const { return std::holds_alternative<Fixed>(form_); }
+  bool is_constant() const { return std::holds_alternative<schedules::Fixed>(form_); }
 
   /// The values it was made from (initial, final, every value of a map, ...): what a range check
-  /// looks at.
+  /// looks at. Of a product the least and the greatest that those of its factors make.
   std::vector<double> given_values() const {
     return std::visit([](const auto& form) { return form.given_values(); }, form_);
   }
@@ -215,106 +266,12 @@ class Schedule {
   }
 
  private:
-  struct Fixed {
-    double value;
-    double at(std::int64_t) const { return value; }
-    std::vector<double> given_values() const { return {value}; }
-    friend bool operator==(const Fixed&, const Fixed&) = default;
-  };
-
-  struct Exponential {
-    double initial, gamma;
-    double at(std::int64_t i) const {
-      return initial * power(gamma, static_cast<std::uint64_t>(i));
-    }
-    std::vector<double> given_values() const { return {initial}; }
-    friend bool operator==(const Exponential&, const Exponential&) = default;
-  };
-
-  struct Inverse {
-    double initial, gamma, power;
-    double at(std::int64_t i) const {
-      return initial / real_power(1.0 + gamma * static_cast<double>(i), power);
-    }
-    std::vector<double> given_values() const { return {initial}; }
-    friend bool operator==(const Inverse&, const Inverse&) = default;
-  };
-
-  struct Step {
-    double initial, decay_rate, step;
-    double at(std::int64_t i) const {
-      return initial * real_power(decay_rate, std::floor(static_cast<double>(i) / step));
-    }
-    std::vector<double> given_values() const { return {initial}; }
-    friend bool operator==(const Step&, const Step&) = default;
-  };
-
-  struct Poly {
-    double initial, power;
-    std::int64_t max_iter;
-    double at(std::int64_t i) const {
-      if (i >= max_iter) return 0.0;
-      return initial *
-             real_power(1.0 - static_cast<double>(i) / static_cast<double>(max_iter), power);
-    }
-    std::vector<double> given_values() const { return {initial}; }
-    friend bool operator==(const Poly&, const Poly&) = default;
-  };
-
-  struct Sigmoid {
-    double initial, gamma, step;
-    double at(std::int64_t i) const {
-      return initial / (1.0 + std::exp(-gamma * (static_cast<double>(i) - step)));
-    }
-    std::vector<double> given_values() const { return {initial}; }
-    friend bool operator==(const Sigmoid&, const Sigmoid&) = default;
-  };
-
-  struct Map {
-    Points values;
-    double at(std::int64_t i) const { return std::prev(values.upper_bound(i))->second; }
-    std::vector<double> given_values() const {
-      std::vector<double> all;
-      for (const auto& point : values) all.push_back(point.second);
-      return all;
-    }
-    friend bool operator==(const Map&, const Map&) = default;
-  };
-
-  struct Cycle {
-    double initial, max;
-    std::int64_t cycle_length, annealing_length;
-    double annealing_decay;
-    double at(std::int64_t i) const {
-      const std::int64_t c = i % cycle_length;
-      const std::int64_t rising = (cycle_length - annealing_length) / 2;
-      const double increment = (max - initial) / static_cast<double>(rising);
-      if (c < rising) return initial + increment * static_cast<double>(c);
-      if (c < 2 * rising) return max - increment * static_cast<double>(c - rising);
-      return initial * real_power(annealing_decay,
-                                  static_cast<double>(c - (cycle_length - annealing_length)));
-    }
-    std::vector<double> given_values() const { return {initial, max}; }
-    friend bool operator==(const Cycle&, const Cycle&) = default;
-  };
-
-  struct Cosine {
-    double initial, final;
-    std::int64_t max_iter;
-    double at(std::int64_t i) const {
-      if (i >= max_iter) return final;
-      const double angle =
-          std::numbers::pi * (static_cast<double>(i) / static_cast<double>(max_iter));
-      return final + (initial - final) * (0.5 * (1.0 + std::cos(angle)));
-    }
-    std::vector<double> given_values() const { return {initial, final}; }
-    friend bool operator==(const Cosine&, const Cosine&) = default;
-  };
+  using Shared = std::shared_ptr<const Schedule>;
 
   struct Ramp {
-    std::shared_ptr<const Schedule> base;
+    Shared base;
     std::int64_t num_iter;
-    int depth;  ///< how many ramps it is, itself included
+    int compounds;
     double at(std::int64_t iteration, std::int64_t epoch) const {
       const double value = base->at(iteration, epoch);
       if (iteration >= num_iter - 1) return value;
@@ -326,35 +283,105 @@ class Schedule {
     }
   };
 
-  using Form =
-      std::variant<Fixed, Exponential, Inverse, Step, Poly, Sigmoid, Map, Cycle, Cosine, Ramp>;
+  struct Piece {
+    std::int64_t start;
+    Shared schedule;
+    friend bool operator==(const Piece& a, const Piece& b) {
+      return a.start == b.start && *a.schedule == *b.schedule;
+    }
+  };
+
+  struct Sequence {
+    std::vector<Piece> pieces;
+    ScheduleType type;
+    int compounds;
+    double at(std::int64_t iteration, std::int64_t epoch) const {
+      std::int64_t& i = type == ScheduleType::epoch ? epoch : iteration;
+      const auto next = std::upper_bound(
+          pieces.begin(), pieces.end(), i,
+          [](std::int64_t count, const Piece& piece) { return count < piece.start; });
+      const Piece& piece = *std::prev(next);
+      i -= piece.start;
+      return piece.schedule->at(iteration, epoch);
+    }
+    std::vector<double> given_values() const {
+      std::vector<double> all;
+      for (const Piece& piece : pieces) {
+        const std::vector<double> values = piece.schedule->given_values();
+        all.insert(all.end(), values.begin(), values.end());
+      }
+      return all;
+    }
+    friend bool operator==(const Sequence& a, const Sequence& b) { return a.pieces == b.pieces; }
+  };
+
+  struct Product {
+    std::vector<Shared> factors;
+    int compounds;
+    double at(std::int64_t iteration, std::int64_t epoch) const {
+      double value = factors.front()->at(iteration, epoch);
+      for (std::size_t k = 1; k < factors.size(); ++k) value *= factors[k]->at(iteration, epoch);
+      return value;
+    }
+    std::vector<double> given_values() const {
+      double low = 1.0;
+      double high = 1.0;
+      for (const Shared& factor : factors) {
+        const std::vector<double> values = factor->given_values();
+        const auto [least, greatest] = std::minmax_element(values.begin(), values.end());
+        const auto corners = {low * *least, low * *greatest, high * *least, high * *greatest};
+        const auto range = std::minmax(corners);
+        low = range.first;
+        high = range.second;
+      }
+      return {low, high};
+    }
+    friend bool operator==(const Product& a, const Product& b) {
+      return std::equal(a.factors.begin(), a.factors.end(), b.factors.begin(), b.factors.end(),
+                        [](const auto& x, const auto& y) { return *x == *y; });
+    }
+  };
+
+  template <class F>
+  static constexpr bool is_compound = requires(const F& form) { form.compounds; };
+
+  using Form = std::variant<schedules::Fixed, schedules::Exponential, schedules::Inverse,
+                            schedules::Step, schedules::Poly, schedules::Sigmoid, schedules::Map,
+                            schedules::Cycle, schedules::Cosine, Ramp, schedules::CosineRestarts,
+                            schedules::Linear, schedules::OneCycle, schedules::WarmupStableDecay,
+                            schedules::Table, Sequence, Product>;
 
   Schedule(Form form, ScheduleType type) : form_(std::move(form)), type_(type) {}
 
-  [[noreturn]] static void refuse(std::string_view schedule, std::string_view argument,
-                                  std::string_view expected, const std::string& got) {
-    throw std::invalid_argument(std::string(schedule) + ": " + std::string(argument) +
-                                ": expected " + std::string(expected) + ", got " + got);
+  template <class F>
+  static Schedule checked(F form, ScheduleType type) {
+    form.validate();
+    return {std::move(form), type};
   }
-  static void require_finite(std::string_view schedule, std::string_view argument, double value) {
-    if (!std::isfinite(value)) refuse(schedule, argument, "a finite number", text::number(value));
+
+  /// How many ramps, sequences and products it is made of, itself included.
+  int compounds() const {
+    return std::visit(
+        []<class F>(const F& form) {
+          if constexpr (is_compound<F>) {
+            return form.compounds;
+          } else {
+            return 0;
+          }
+        },
+        form_);
   }
-  static void require_not_negative(std::string_view schedule, std::string_view argument,
-                                   double value) {
-    if (!(std::isfinite(value) && value >= 0.0)) {
-      refuse(schedule, argument, "a finite number >= 0", text::number(value));
+
+  static int sum_of_compounds(std::string_view name, std::string_view argument, int before,
+                              const Schedule& inner) {
+    const int sum = before + inner.compounds();
+    if (sum > max_compounds) {
+      schedules::refuse(
+          name, argument,
+          "at most " + std::to_string(max_compounds - 1) + " ramps, sequences and products in it",
+          std::to_string(sum - 1) + "; make it of fewer, or a table of its values");
     }
-  }
-  static void require_positive(std::string_view schedule, std::string_view argument, double value) {
-    if (!(std::isfinite(value) && value > 0.0)) {
-      refuse(schedule, argument, "a finite number > 0", text::number(value));
-    }
-  }
-  static void require_at_least(std::string_view schedule, std::string_view argument,
-                               std::int64_t value, std::int64_t least) {
-    if (value < least) {
-      refuse(schedule, argument, "an integer >= " + std::to_string(least), std::to_string(value));
-    }
+    return sum;
   }
 
   Form form_;

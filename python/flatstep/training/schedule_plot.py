@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 #: What an expression may call: the schedules and the policy, as Python programs write them.
 CONSTRUCTORS: Mapping[str, Any] = {
-    name: getattr(schedules, name)
-    for name in schedules.__all__
-    if name.endswith("Schedule") and name != "Schedule"
+    name: cls
+    for name, cls in sorted(vars(schedules).items())
+    if isinstance(cls, type)
+    and issubclass(cls, schedules.Schedule)
+    and cls is not schedules.Schedule
 } | {"LearningRatePolicy": LearningRatePolicy}
 
 
@@ -49,6 +51,12 @@ def parse_schedule(text: str) -> schedules.Schedule | LearningRatePolicy:
 
 
 def _evaluate(node: ast.expr) -> Any:
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return [_evaluate(item) for item in node.elts]
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        left, right = _evaluate(node.left), _evaluate(node.right)
+        if isinstance(left, schedules.Schedule) or isinstance(right, schedules.Schedule):
+            return left * right
     if not isinstance(node, ast.Call):
         try:
             return ast.literal_eval(node)

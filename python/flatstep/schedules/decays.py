@@ -1,60 +1,31 @@
-r"""Schedules: a learning rate or momentum as a pure function of the iteration and the epoch.
+"""Schedules that fall or rise, and tables of values."""
 
-A schedule goes wherever an updater takes a learning rate or a momentum. Below, i is the iteration,
-or the epoch for ``schedule_type="EPOCH"``; both count from 0. Schedules are Deeplearning4j's, hold
-no state, can be compared, hashed and pickled, and are validated when they are made: a number that
-the formula cannot take is a ValueError, an argument of another type a TypeError, both naming the
-argument.
-"""
-
-from __future__ import annotations
-
-from collections.abc import Mapping
+# No postponed annotations: the fields are taken by their types, which are read at run time, when
+# the classes are known as those of flatstep.schedules.
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from flatstep import _core
-from flatstep._coerce import integer, number, take_as, take_fields, wrong_type
-from flatstep.serialization import Named
+from flatstep._coerce import at_least_one, is_number, number, take_as, wrong_type
+
+from .base import Formula, ScheduleType, items
 
 __all__ = [
     "CosineSchedule",
-    "CycleSchedule",
     "ExponentialSchedule",
     "FixedSchedule",
     "InverseSchedule",
+    "LinearSchedule",
     "MapSchedule",
     "PolySchedule",
-    "RampSchedule",
-    "Schedule",
-    "ScheduleType",
     "SigmoidSchedule",
     "StepSchedule",
+    "TableSchedule",
 ]
-
-ScheduleType = Literal["ITERATION", "EPOCH"]
-
-
-class Schedule(Named):
-    """What all schedules share. The classes of this module are all there are."""
-
-    def value_at(self, iteration: int, epoch: int = 0) -> float:
-        """The value at that iteration and epoch, both counted from 0."""
-        return _core.schedule_value(
-            self, integer("value_at", "iteration", iteration), integer("value_at", "epoch", epoch)
-        )
-
-
-class _Formula(Schedule):
-    """A schedule that the core computes, found there by the name of its class."""
-
-    def __post_init__(self) -> None:
-        take_fields(type(self).__name__, self)
-        _core.validate_schedule(self)
 
 
 @dataclass(frozen=True)
-class FixedSchedule(_Formula):
+class FixedSchedule(Formula):
     """A constant: value = v. The same as giving the number itself.
 
     Args:
@@ -72,7 +43,7 @@ class FixedSchedule(_Formula):
 
 
 @dataclass(frozen=True)
-class ExponentialSchedule(_Formula):
+class ExponentialSchedule(Formula):
     r"""Exponential decay: value = v·γⁱ.
 
     Args:
@@ -93,7 +64,7 @@ class ExponentialSchedule(_Formula):
 
 
 @dataclass(frozen=True)
-class InverseSchedule(_Formula):
+class InverseSchedule(Formula):
     r"""Inverse decay: value = v/(1 + γ·i)^power.
 
     With ``power=1`` the rate that Robbins and Monro's conditions allow
@@ -119,7 +90,7 @@ class InverseSchedule(_Formula):
 
 
 @dataclass(frozen=True)
-class StepSchedule(_Formula):
+class StepSchedule(Formula):
     r"""Decay in steps: value = v·rate^⌊i/step⌋.
 
     Args:
@@ -142,7 +113,7 @@ class StepSchedule(_Formula):
 
 
 @dataclass(frozen=True)
-class PolySchedule(_Formula):
+class PolySchedule(Formula):
     r"""Polynomial decay: value = v·(1 − i/max)^power, and 0 from i = max on.
 
     Deeplearning4j 1.0.0-M2.1 computes 1 + i/max, which grows; this is the formula it documents.
@@ -167,7 +138,7 @@ class PolySchedule(_Formula):
 
 
 @dataclass(frozen=True)
-class SigmoidSchedule(_Formula):
+class SigmoidSchedule(Formula):
     r"""A sigmoid: value = v/(1 + exp(−γ·(i − step))).
 
     It rises to v for γ > 0 and falls from v for γ < 0; half way at i = step.
@@ -191,7 +162,7 @@ class SigmoidSchedule(_Formula):
 
 
 @dataclass(frozen=True)
-class MapSchedule(_Formula):
+class MapSchedule(Formula):
     r"""Given values: the one at the greatest key ≤ i.
 
     Args:
@@ -210,41 +181,7 @@ class MapSchedule(_Formula):
 
 
 @dataclass(frozen=True)
-class CycleSchedule(_Formula):
-    r"""One cycle, again and again: up from low to high, down again, then annealing below low.
-
-    With L = ``cycle_length``, a = ``annealing_length``, c = i mod L, st = ⌊(L − a)/2⌋ and
-    inc = (high − low)/st: low + inc·c while c < st; high − inc·(c − st) while c < 2·st;
-    low·decay^(c − (L − a)) after that. (Where L − a is odd, c = 2·st lies before the annealing and
-    its exponent is −1, as in Deeplearning4j.)
-
-    Smith and Topin 2017, https://arxiv.org/abs/1708.07120, as Deeplearning4j has it.
-
-    Args:
-        initial: low, the value at the start of a cycle.
-        max: high, the value in its middle.
-        cycle_length: L, at least 2.
-        annealing_length: a, from 0 to L − 2.
-        annealing_decay: the factor per iteration or epoch of annealing, > 0.
-        schedule_type: whether i counts iterations ("ITERATION") or epochs ("EPOCH").
-
-    Example:
-        >>> import flatstep as fs
-        >>> schedule = fs.CycleSchedule(1.0, 3.0, 6, 2, 0.5)
-        >>> [schedule.value_at(i) for i in range(7)]
-        [1.0, 2.0, 3.0, 2.0, 1.0, 0.5, 1.0]
-    """
-
-    initial: float
-    max: float
-    cycle_length: int
-    annealing_length: int
-    annealing_decay: float
-    schedule_type: ScheduleType = "ITERATION"
-
-
-@dataclass(frozen=True)
-class CosineSchedule(_Formula):
+class CosineSchedule(Formula):
     r"""Cosine annealing: value = final + (v − final)·(1 + cos(π·i/max))/2, and final from max on.
 
     SGDR without restarts (Loshchilov and Hutter 2016, https://arxiv.org/abs/1608.03983), as
@@ -270,39 +207,100 @@ class CosineSchedule(_Formula):
 
 
 @dataclass(frozen=True)
-class RampSchedule(_Formula):
-    r"""Warm-up: base·(iteration + 1)/n while iteration < n − 1, then the base schedule.
+class LinearSchedule(Formula):
+    r"""A straight line: value = v·(1 − i/n) + final·i/n, and final from i = n on.
 
-    The ramp always counts iterations, also over a base schedule that counts epochs.
-
-    Goyal et al. 2017, section 2.2, https://arxiv.org/abs/1706.02677, as Deeplearning4j has it.
+    As PyTorch's LinearLR and optax's linear_schedule.
 
     Args:
-        base: the schedule (or number) to warm up to.
-        num_iter: n ≥ 1, the first iteration of the base schedule's own values being n − 1.
-        schedule_type: has no effect on a ramp; give it to the base schedule.
+        initial: v, the value at i = 0.
+        final: the value from i = n on.
+        steps: n ≥ 1.
+        schedule_type: whether i counts iterations ("ITERATION") or epochs ("EPOCH").
 
     Example:
         >>> import flatstep as fs
-        >>> schedule = fs.RampSchedule(fs.FixedSchedule(1.0), num_iter=4)
-        >>> [schedule.value_at(i) for i in range(5)]
-        [0.25, 0.5, 0.75, 1.0, 1.0]
+        >>> schedule = fs.LinearSchedule(0.0, 1.0, steps=4)
+        >>> [schedule.value_at(i) for i in range(6)]
+        [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
     """
 
-    base: Schedule | float
-    num_iter: int
+    initial: float
+    final: float
+    steps: int
     schedule_type: ScheduleType = "ITERATION"
 
 
-def number_or_schedule(where: str, argument: str, value: Any) -> float | Schedule:
-    """`value` as a float, or the schedule that it is."""
-    if isinstance(value, Schedule):
-        if type(value).value_at is not Schedule.value_at:
-            raise wrong_type(  # the steps would not see its value_at
-                where, argument, "a number or a schedule of flatstep's own formulas", value
-            )
-        return value
-    return number(where, argument, value, "a number or a schedule")
+@dataclass(frozen=True)
+class TableSchedule(Formula):
+    r"""One value for each i; the last one from there on.
+
+    What no other schedule computes: `from_callable` tabulates any function. The values are part of
+    the configuration, of its JSON and of checkpoints.
+
+    Args:
+        values: the value at i = 0, at i = 1, …; at least one. A list or an array will do.
+        schedule_type: whether i counts iterations ("ITERATION") or epochs ("EPOCH").
+
+    Raises:
+        ValueError: no values, or one that is not finite.
+        TypeError: something else than numbers.
+
+    Example:
+        >>> import flatstep as fs
+        >>> schedule = fs.TableSchedule([0.5, 0.25, 0.125])
+        >>> schedule.value_at(1), schedule.value_at(100)
+        (0.25, 0.125)
+    """
+
+    values: tuple[float, ...]
+    schedule_type: ScheduleType = "ITERATION"
+
+    @classmethod
+    def from_callable(
+        cls,
+        function: Callable[[int], Any],
+        steps: int,
+        schedule_type: ScheduleType = "ITERATION",
+    ) -> "TableSchedule":
+        """The values that a function of i gives for i = 0, …, steps − 1.
+
+        Args:
+            function: takes an int and returns a number, or an array of one (optax's schedules).
+            steps: how often to call it, ≥ 1.
+            schedule_type: whether i counts iterations ("ITERATION") or epochs ("EPOCH").
+
+        Raises:
+            ValueError: ``steps`` below 1, or a value that is not finite.
+            TypeError: no function, or something that is no number came from it.
+
+        Example:
+            >>> import flatstep as fs
+            >>> fs.TableSchedule.from_callable(lambda i: 1 / (i + 1), steps=3).values
+            (1.0, 0.5, 0.3333333333333333)
+        """
+        where = "TableSchedule.from_callable"
+        if not callable(function):
+            raise wrong_type(where, "function", "a function of i", function)
+        return cls(
+            tuple(
+                _number_of(where, f"function({i})", function(i))
+                for i in range(at_least_one(where, "steps", steps))
+            ),
+            schedule_type,
+        )
 
 
-take_as(float | Schedule, number_or_schedule)
+def _number_of(where: str, argument: str, value: Any) -> float:
+    """A number, or the one that is in an array of no dimensions."""
+    if not is_number(value) and getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()
+    return number(where, argument, value)
+
+
+def _numbers(where: str, argument: str, value: Any) -> tuple[float, ...]:
+    given = items(where, argument, value, "a sequence of numbers")
+    return tuple(number(where, f"{argument}[{i}]", x) for i, x in enumerate(given))
+
+
+take_as(tuple[float, ...], _numbers)
