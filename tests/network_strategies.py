@@ -35,6 +35,7 @@ PARAMS = st.sampled_from(
 )
 STATISTICS = ("mean", "var")
 COEFFICIENTS = st.sampled_from([0.0, 0.0, 1e-4, 0.02, 0.5])
+SCALES = st.sampled_from([1.0, 1.0, 1.0, 0.1, 2.0, 0.0])
 THRESHOLDS = st.sampled_from([1e-3, 0.1, 1.0, 7.5, 1e3])
 
 RATES = st.floats(1e-5, 2.0)
@@ -120,6 +121,7 @@ def network_specs(draw: st.DrawFn, on_nonfinite: str = "raise") -> NetworkSpec:
                     l2=draw(COEFFICIENTS),
                     weight_decay=0.0 if dl4j_0_8 else draw(COEFFICIENTS),
                     weight_decay_apply_lr=draw(st.booleans()),
+                    learning_rate_scale=draw(SCALES),
                     policy=policy if "learning_rate" in updater.values else None,
                     momentum_schedule=momentum_schedule if has_momentum else {},
                 )

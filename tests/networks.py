@@ -48,6 +48,7 @@ def param_configuration(slot: SlotSpec) -> Any:
         decays["weight_decay_apply_lr"] = slot.weight_decay_apply_lr
     return fs.ParamConfiguration(
         updater=updater_configuration(slot.updater),
+        learning_rate_scale=None if slot.learning_rate_scale == 1 else slot.learning_rate_scale,
         l1=slot.l1,
         l2=slot.l2,
         learning_rate_policy=policy(slot.policy) if slot.policy else None,

@@ -590,6 +590,7 @@ def test_a_callback_that_comes_back() -> None:
         lambda u: u.bind_gradients(ones()),
         lambda u: u.discard_accumulated(),
         lambda u: u.set_learning_rate(0.5),
+        lambda u: u.clear_learning_rate(),
         lambda u: u.load_state_dict(state),
     ]
     state = calling(lambda g, state: None).state_dict()

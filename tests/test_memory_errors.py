@@ -89,6 +89,7 @@ updater.step(gradients)
 
 WORK = {
     "set_learning_rate": "lambda: updater.set_learning_rate(0.25)",
+    "clear_learning_rate": "lambda: updater.clear_learning_rate()",
     "load_state_dict": "lambda: updater.load_state_dict(saved)",
     "state_dict": "lambda: updater.state_dict()",
     "bind_gradients": "lambda: updater.bind_gradients(gradients)",
@@ -107,7 +108,8 @@ def printed(program: str) -> str:
 
 # Not clone: pybind11 does not look whether it got memory for an object of a class of C++.
 @pytest.mark.parametrize(
-    "name", ["set_learning_rate", "load_state_dict", "state_dict", "bind_gradients"]
+    "name",
+    ["set_learning_rate", "clear_learning_rate", "load_state_dict", "state_dict", "bind_gradients"],
 )
 def test_python_objects_that_cannot_be_had(name: str) -> None:
     pytest.importorskip("_testcapi")

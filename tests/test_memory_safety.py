@@ -111,6 +111,7 @@ def test_a_custom_updater_that_empties_the_dict() -> None:
         lambda u: setattr(u, "epoch", 77),
         lambda u: setattr(u, "skipped_steps", 77),
         lambda u: u.set_learning_rate(0.5),
+        lambda u: u.clear_learning_rate(),
         lambda u: u.state_dict(),
         lambda u: u.load_state_dict(STATE),
         lambda u: u.clone(),
@@ -119,7 +120,7 @@ def test_a_custom_updater_that_empties_the_dict() -> None:
     ],
     ids=[
         "discard_accumulated", "iteration", "epoch", "skipped_steps", "set_learning_rate",
-        "state_dict", "load_state_dict", "clone", "pickle", "step",
+        "clear_learning_rate", "state_dict", "load_state_dict", "clone", "pickle", "step",
     ],
 )  # fmt: skip
 def test_a_custom_updater_may_not_change_its_updater(forbidden: Callable[[Any], None]) -> None:

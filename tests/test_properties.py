@@ -95,8 +95,10 @@ def hold_to_oracle(
                 else:  # frozen, or the visible bias
                     np.testing.assert_array_equal(array, oracle.state[key][name])
         for key, rate in expected.rates.items():
-            ours = updater.learning_rate(key)
+            ours = updater.state_dict()["learning_rate"][key]  # before it is scaled
             assert abs(ours - rate) <= (iteration + 1) * RATE_TOLERANCE * rate, key
+            (slot,) = (slot for slot in spec.slots if slot.key == key)
+            assert updater.learning_rate(key) == ours * slot.learning_rate_scale
             oracle.rates[key] = ours
         assert updater.state_dict()["momentum"] == {
             slot.key: oracle.momenta.get(slot.key, slot.updater.values["momentum"])

@@ -101,6 +101,8 @@ def settings_of_layer(rng: random.Random, dl4j_0_8: bool, adam_w: bool, params: 
     if rng.random() < 0.4:
         own["gradient_normalization"] = rng.choice([s for s in STRATEGIES if s != "ClipL2Global"])
         own["gradient_normalization_threshold"] = rng.choice([1e-3, 1.0, 50.0])
+    if rng.random() < 0.2:
+        own["learning_rate_scale"] = rng.choice([0.0, 0.1, 2.0])
     for name in ("l1", "l2", "l2_bias", *(() if dl4j_0_8 or adam_w else ("weight_decay",))):
         if rng.random() < 0.3:
             own[name] = rng.choice([0.0, 1e-3, 0.5])
@@ -342,6 +344,15 @@ class Twins:
         else:
             self.updater.set_learning_rate(value, **where)
 
+    def clear_rate(self) -> None:
+        try:
+            self.twin.clear_learning_rate()
+        except ValueError:
+            with nothing_changes(self.updater), pytest.raises(ValueError, match="clear_learning_"):
+                self.updater.clear_learning_rate()
+        else:
+            self.updater.clear_learning_rate()
+
     def set_counters(self) -> None:
         name = self.rng.choice(["iteration", "epoch", "skipped_steps"])
         value = self.rng.choice([0, 1, 5, 10**6])
@@ -425,6 +436,7 @@ class Twins:
 CALLABLE = (
     [Twins.step] * 5 + [Twins.update, Twins.flat_step, Twins.nonfinite_step, Twins.bind]
     + [Twins.bound_step, Twins.accumulate, Twins.accumulated_step, Twins.discard, Twins.set_rate]
+    + [Twins.clear_rate]
     + [Twins.set_counters, Twins.clone, Twins.pickled, Twins.saved, Twins.state_dict]
     + [Twins.wrong, Twins.move, Twins.move]
 )  # fmt: skip

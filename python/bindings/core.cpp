@@ -164,6 +164,10 @@ class TypedCore final : public Core {
                                       std::int64_t epoch) const override {
     return updater_.learning_rate(slot, iteration, epoch);
   }
+  std::optional<double> unscaled_learning_rate(std::size_t slot, std::int64_t iteration,
+                                               std::int64_t epoch) const override {
+    return updater_.unscaled_learning_rate(slot, iteration, epoch);
+  }
   std::optional<double> momentum(std::size_t slot, std::int64_t iteration,
                                  std::int64_t epoch) const override {
     return updater_.momentum(slot, iteration, epoch);

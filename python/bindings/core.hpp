@@ -88,6 +88,8 @@ class Core {
   virtual void set_rates(std::vector<RateState> rates) = 0;
   virtual std::optional<double> learning_rate(std::size_t slot, std::int64_t iteration,
                                               std::int64_t epoch) const = 0;
+  virtual std::optional<double> unscaled_learning_rate(std::size_t slot, std::int64_t iteration,
+                                                       std::int64_t epoch) const = 0;
   virtual std::optional<double> momentum(std::size_t slot, std::int64_t iteration,
                                          std::int64_t epoch) const = 0;
   virtual SlotReport report(std::size_t slot) const = 0;

@@ -436,6 +436,11 @@ A step that ``on_nonfinite="raise"`` refuses keeps the buffer: see ``discard_acc
              return self->learning_rate(slot, to_counter(iteration, "iteration"),
                                         to_counter(epoch, "epoch"));
            })
+      .def("_unscaled_learning_rate",
+           [](const Self& self, std::size_t slot, py::handle iteration, py::handle epoch) {
+             return self->unscaled_learning_rate(slot, to_counter(iteration, "iteration"),
+                                                 to_counter(epoch, "epoch"));
+           })
       .def("_momentum",
            [](const Self& self, std::size_t slot, py::handle iteration, py::handle epoch) {
              return self->momentum(slot, to_counter(iteration, "iteration"),

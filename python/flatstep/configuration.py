@@ -129,6 +129,9 @@ class ParamConfiguration(_Configuration):
         statistic: whether the parameter is a running statistic, whose "gradient" is the change
             itself: it is not divided by the batch size (dl4j-1.0), not regularised, and has no
             updater.
+        learning_rate_scale: what the learning rate is multiplied by, ≥ 0, wherever it comes from: a
+            number, a schedule, a policy, `set_learning_rate`. It takes the place of the layer's.
+            An updater without a rate ignores it.
 
     Example:
         >>> import flatstep as fs
@@ -145,6 +148,7 @@ class ParamConfiguration(_Configuration):
     weight_decay: float | None = None
     weight_decay_apply_lr: bool | None = None
     statistic: bool | None = None
+    learning_rate_scale: float | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -165,6 +169,9 @@ class LayerConfiguration(_Configuration):
         pretrain: whether the layer is in pretraining: its visible bias ``vb`` is updated like any
             other parameter and, under dl4j-0.8, its gradient is not normalised.
         params: ``{parameter name: ParamConfiguration}``.
+        learning_rate_scale: what the learning rates of the layer's parameters are multiplied by,
+            ≥ 0, wherever they come from: a tenth of the network's rate for a layer that was trained
+            before, say. None: 1.
 
     Example:
         >>> import flatstep as fs
@@ -191,6 +198,7 @@ class LayerConfiguration(_Configuration):
     pretrain: bool = False
     params: Mapping[str, ParamConfiguration] = field(default_factory=_no_params)
     gradient_normalization_epsilon: float | None = None
+    learning_rate_scale: float | None = None
 
 
 @dataclass(frozen=True, repr=False)

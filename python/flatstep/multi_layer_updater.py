@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from ._coerce import is_number, number
 from .checkpoint import Checkpoint, SavedSlot, write_checkpoint
 from .configuration import MultiLayerConfiguration
 from .errors import ParameterKeyError
 from .last_step import LastStep, last_step
 from .layout import Slot, UpdaterBlock
 from .parameters import Arrays, KeyStyle, NamedParameter, in_slot_order, named_parameters
+from .rates import legal_rate, places_with_rate, replace_rates
 from .state_dict import make_state_dict, saved_state_dict, take_state_dict
 
 __all__ = [
@@ -239,8 +238,9 @@ class NetworkUpdater(_core.Updater):
     def learning_rate(
         self, key: str, iteration: int | None = None, epoch: int | None = None
     ) -> float | None:
-        """The rate of one parameter: a schedule's at that iteration and epoch (default: now), or
-        what a policy or `set_learning_rate` last left. None where its updater has none."""
+        """The rate of one parameter, as a step uses it: a schedule's at that iteration and epoch
+        (default: now), or what a policy or `set_learning_rate` last left, times its
+        ``learning_rate_scale``. None where its updater has none."""
         return self._learning_rate(
             self._place(key),
             self.iteration if iteration is None else iteration,
@@ -257,16 +257,13 @@ class NetworkUpdater(_core.Updater):
             self.epoch if epoch is None else epoch,
         )
 
-    def _names(self) -> list[str]:
-        """Layer and parameter type of the first slots, for messages."""
-        return [f"({slot.layer!r}, {slot.param!r})" for slot in self._slots[:12]]
-
     def set_learning_rate(
         self, value: float, layer: str | int | None = None, param: str | None = None
     ) -> None:
         """Set the learning rate by hand, as plateau rules do: from now on it is state.
 
-        It takes the place of a number or schedule; a policy goes on from it.
+        It takes the place of a number or schedule, until `clear_learning_rate`; a policy goes on
+        from it. A ``learning_rate_scale`` multiplies it like any other rate.
 
         Args:
             value: a finite number ≥ 0.
@@ -275,38 +272,34 @@ class NetworkUpdater(_core.Updater):
         Raises:
             ValueError: a bad value, or no such parameter with a learning rate.
         """
-        if not is_number(value):
-            raise TypeError(
-                f"learning_rate: expected a finite number >= 0, got {type(value).__name__}"
-            )
-        rate = number("set_learning_rate", "value", value)
-        if not (math.isfinite(rate) and rate >= 0):
-            raise ValueError(f"learning_rate: expected a finite number >= 0, got {value!r}")
-        chosen = [
-            place
-            for place, slot in enumerate(self._slots)
-            if (layer is None or slot.layer == str(layer))
-            and (param is None or slot.param == param)
-        ]
-        if not chosen:
-            raise ParameterKeyError(
-                f"set_learning_rate: no parameter with layer={layer!r}, param={param!r}; expected "
-                f"layer and param of one of {', '.join(self._names())}"
-            )
-        chosen = [place for place in chosen if self._learning_rate(place, 0, 0) is not None]
-        if not chosen:
-            raise ValueError(
-                "set_learning_rate: expected a parameter whose updater has a learning rate; "
-                f"those of layer={layer!r}, param={param!r} have none"
-            )
+        rate = legal_rate(value)
+        places = places_with_rate(self, self._slots, "set_learning_rate", layer, param)
+        replace_rates(self, dict.fromkeys(places, rate))
 
-        def replace() -> None:
-            rates = self._rates()
-            for place in chosen:
-                rates[place] = (rate, rates[place][1])
-            self._set_rates(rates)
+    def clear_learning_rate(self, layer: str | int | None = None, param: str | None = None) -> None:
+        """Undo `set_learning_rate`: the configuration's number or schedule applies again.
 
-        self._alone(replace)
+        A policy starts again from the configured rate.
+
+        Args:
+            layer, param: which; default all that have a rate.
+
+        Raises:
+            ValueError: no such parameter with a learning rate.
+
+        Example:
+            >>> import numpy as np, flatstep as fs
+            >>> config = fs.MultiLayerConfiguration(updater=fs.Sgd(fs.LinearSchedule(1.0, 0.0, 4)))
+            >>> updater = fs.MultiLayerUpdater(config, {"0_W": np.ones(3)})
+            >>> updater.set_learning_rate(0.3)
+            >>> updater.learning_rate("0_W", iteration=2)
+            0.3
+            >>> updater.clear_learning_rate()
+            >>> updater.learning_rate("0_W", iteration=2)
+            0.5
+        """
+        places = places_with_rate(self, self._slots, "clear_learning_rate", layer, param)
+        replace_rates(self, {place: self._initial_rates[place][0] for place in places})
 
     def state_dict(self) -> dict[str, Any]:
         """All that a step may change but the parameters, by name; arrays are copies.

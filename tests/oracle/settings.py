@@ -54,6 +54,7 @@ class SlotSpec:
     l2: float = 0.0
     weight_decay: float = 0.0
     weight_decay_apply_lr: bool = True
+    learning_rate_scale: float = 1.0
     policy: Policy | None = None
     momentum_schedule: Mapping[int, float] = field(default_factory=dict)
 

@@ -78,11 +78,9 @@ class Network:
 
     def rate(self, slot: SlotSpec, iteration: int, epoch: int = 0) -> float | None:
         """The rate that the slot's updater would use, before any policy acts on this step."""
-        if "learning_rate" not in slot.updater.values:
-            return None
-        if slot.key in self.rates:
-            return self.rates[slot.key]
-        return value_at(slot.updater.values["learning_rate"], iteration, epoch)
+        hyper = self.hyper_parameters(slot, iteration, epoch)
+        self.scale(slot, hyper)
+        return hyper.get("learning_rate")
 
     def step(
         self,
@@ -150,6 +148,7 @@ class Network:
             if slot.l1 and not slot.statistic:
                 g = g + slot.l1 * np.sign(p)
             hyper = self.hyper_parameters(slot, iteration, epoch)
+            self.scale(slot, hyper)
             u = self.apply_updater(result, slot, g, hyper, iteration)
             if slot.weight_decay and not slot.statistic:
                 rate = hyper.get("learning_rate", 1.0) if slot.weight_decay_apply_lr else 1.0
@@ -185,6 +184,7 @@ class Network:
             if slot.momentum_schedule and "momentum" in hyper:
                 hyper["momentum"] = slot.momentum_schedule.get(iteration, hyper["momentum"])
                 result.momenta[slot.key] = hyper["momentum"]
+            self.scale(slot, hyper)
             u = self.apply_updater(result, slot, g, hyper, iteration)
             p = self.read(self.params[slot.key])
             if slot.l2 and not slot.statistic:
@@ -229,6 +229,11 @@ class Network:
         if slot.key in self.momenta:
             hyper["momentum"] = self.momenta[slot.key]
         return hyper
+
+    def scale(self, slot: SlotSpec, hyper: dict[str, float]) -> None:
+        """The rate that a step uses of the one that policies and schedules leave."""
+        if "learning_rate" in hyper:
+            hyper["learning_rate"] *= slot.learning_rate_scale
 
     def apply_updater(
         self,

@@ -213,10 +213,19 @@ class Updater {
     engine_ = std::move(engine);
   }
 
-  /// The rate of a slot: a schedule's at that iteration and epoch, or what a policy or a plateau
-  /// rule last left, be it NaN. Nothing where its updater has none.
+  /// The rate of a slot as a step uses it: a schedule's at that iteration and epoch, or what a
+  /// policy or a plateau rule last left, be it NaN, times the slot's scale. Nothing where its
+  /// updater has none.
   std::optional<double> learning_rate(std::size_t slot, std::int64_t iteration,
                                       std::int64_t epoch) const {
+    const std::optional<double> rate = unscaled_learning_rate(slot, iteration, epoch);
+    const double scale = settings_.slots[slot].learning_rate_scale;
+    return rate && scale != 1.0 ? *rate * scale : rate;
+  }
+
+  /// The same before the slot's scale: what RateState holds where it is state.
+  std::optional<double> unscaled_learning_rate(std::size_t slot, std::int64_t iteration,
+                                               std::int64_t epoch) const {
     return current(slot, Role::learning_rate, &RateState::learning_rate, iteration, epoch);
   }
 
@@ -291,14 +300,16 @@ class Updater {
   /// policy has left may be any.
   void check_rates(std::size_t slot, const RateState& rates) const {
     const SlotSettings& settings = settings_.slots[slot];
-    const auto check = [&](const char* name, const std::optional<double>& value, bool moves) {
-      if (moves ? value.has_value() : !value || detail::is_representable<T>(*value)) return;
+    const auto check = [&](const char* name, const std::optional<double>& value, bool moves,
+                           double scale = 1.0) {
+      const double used = value.value_or(0.0) * scale;
+      if (moves ? value.has_value() : detail::is_representable<T>(used)) return;
       const std::string where = "parameter " + text::quoted(layout_.slots[slot].name.key);
-      if (value) require_representable<T>(where, name, *value);
+      if (value) require_representable<T>(where, name, used);
       detail::refuse(where, std::string(name) + ": expected a number, as it is state, got none");
     };
     check("learning_rate", rates.learning_rate,
-          settings.policy.kind != LearningRatePolicy::Kind::None);
+          settings.policy.kind != LearningRatePolicy::Kind::None, settings.learning_rate_scale);
     check("momentum", rates.momentum, !settings.momentum_schedule.empty());
   }
 

@@ -36,6 +36,8 @@ struct ParamConfiguration {
   std::optional<bool> weight_decay_apply_lr{};
   /// A running statistic, no gradient; not given: what the layer's kind says.
   std::optional<bool> statistic{};
+  /// What the learning rate is multiplied by, wherever it comes from.
+  std::optional<double> learning_rate_scale{};
 };
 
 /// What one layer does differently from the network; what is not given is inherited.
@@ -62,6 +64,7 @@ struct LayerConfiguration {
   bool frozen = false;
   bool pretrain = false;
   std::map<std::string, ParamConfiguration, std::less<>> params{};
+  std::optional<double> learning_rate_scale{};
 };
 
 struct NetworkConfiguration {
@@ -106,6 +109,7 @@ void visit_fields(Self& param, Visit&& visit) {
   visit("weight_decay", param.weight_decay, FieldRole::weight_decay);
   visit("weight_decay_apply_lr", param.weight_decay_apply_lr, FieldRole::plain);
   visit("statistic", param.statistic, FieldRole::plain);
+  visit("learning_rate_scale", param.learning_rate_scale, FieldRole::coefficient);
 }
 
 /// The fields that a layer and a network have both.
@@ -138,6 +142,7 @@ void visit_fields(Self& layer, Visit&& visit) {
   visit("frozen", layer.frozen, FieldRole::plain);
   visit("pretrain", layer.pretrain, FieldRole::plain);
   visit("params", layer.params, FieldRole::plain);
+  visit("learning_rate_scale", layer.learning_rate_scale, FieldRole::coefficient);
 }
 
 template <class Self, class Visit>

@@ -64,7 +64,9 @@ void validate_numbers(const NetworkSettings& settings, std::span<const SlotName>
       const HyperParameter& parameter = kind.hyper_parameters[k];
       // A fraction may round to 0, and what is no number is never in the type.
       if (parameter.high <= 1 || parameter.kind != ValueKind::number) continue;
-      for (const double value : slot.updater.values[k].given_values()) {
+      const double scale = parameter.role == Role::learning_rate ? slot.learning_rate_scale : 1.0;
+      for (const double given : slot.updater.values[k].given_values()) {
+        const double value = given * scale;
         if (detail::is_representable<T>(value)) continue;
         require(std::string(kind.name) + ": " + std::string(parameter.name), value);
       }

@@ -4,7 +4,8 @@
 // Of an updater the nearest wins: parameter; for biases then the layer's and the network's bias
 // updater; layer; network. A rate given by itself (a parameter's learning_rate, or the
 // bias_learning_rate of layer or network) replaces that of the updater; the latter does not touch
-// an updater that was given to the parameter. An updater without a rate ignores both.
+// an updater that was given to the parameter. An updater without a rate ignores both, and the
+// learning_rate_scale of parameter or layer, which multiplies the rate whichever it is.
 //
 // Every error is a std::invalid_argument that says where, what was expected, what came, what to do.
 #pragma once
@@ -165,6 +166,7 @@ inline SlotSettings resolve_slot(const NetworkConfiguration& network, const Name
   }
   slot.bias = slot.visible_bias || biases.contains(name.param);
   slot.updater = resolve_updater(network, layer, param, slot.bias);
+  slot.learning_rate_scale = nearest(param.learning_rate_scale, layer.learning_rate_scale, 1.0);
   resolve_regularization(where, network, layer, param, slot);
   resolve_policy(
       where,
@@ -182,6 +184,7 @@ inline SlotSettings resolve_slot(const NetworkConfiguration& network, const Name
   frozen.bias = slot.bias;
   frozen.pretrain = slot.pretrain;
   frozen.frozen = true;
+  frozen.learning_rate_scale = slot.learning_rate_scale;
   frozen.updater = rules_of(network.semantics).frozen_slots_have_state
                        ? std::move(slot.updater)
                        : make_updater(registered<NoOp>());

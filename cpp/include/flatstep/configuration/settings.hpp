@@ -34,6 +34,8 @@ struct SlotSettings {
   double l2 = 0.0;
   double weight_decay = 0.0;
   bool weight_decay_apply_lr = true;
+  /// What its learning rate is multiplied by, be it a number, a schedule's or state.
+  double learning_rate_scale = 1.0;
   /// None unless the updater has a learning rate.
   LearningRatePolicy policy;
   /// Empty unless the updater has a momentum.

@@ -47,6 +47,7 @@ inline std::size_t hash_of(const SlotSettings& slot) {
   Hash hash;
   hash.add(reinterpret_cast<std::uintptr_t>(slot.updater.kind)).add(slot.updater.weight_decay);
   for (const Schedule& value : slot.updater.values) hash.add(value.hash());
+  hash.add(slot.learning_rate_scale);
   hash.add(static_cast<std::uint64_t>(slot.policy.kind)).add(slot.policy.decay_rate);
   for (const auto& [iteration, momentum] : slot.momentum_schedule) {
     hash.add(static_cast<std::uint64_t>(iteration)).add(momentum);
@@ -158,10 +159,14 @@ class PlanBuilder {
       return group.follows_policy == follows_policy &&
              same_bits(rate.learning_rate, rates_[i].learning_rate) &&
              same_bits(rate.momentum, rates_[i].momentum) && group.settings->updater == s.updater &&
+             group.settings->learning_rate_scale == s.learning_rate_scale &&
              group.settings->policy == s.policy &&
              group.settings->momentum_schedule == s.momentum_schedule;
     });
-    if (place == plan_.rate_groups.size()) plan_.rate_groups.push_back({&s, {}, follows_policy});
+    if (place == plan_.rate_groups.size()) {
+      const bool has_state = rates_[i].learning_rate || rates_[i].momentum;
+      plan_.rate_groups.push_back({&s, {}, follows_policy, has_state});
+    }
     plan_.rate_groups[place].slots.push_back(i);
     return place;
   }

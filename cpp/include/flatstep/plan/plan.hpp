@@ -27,6 +27,7 @@ struct RateGroup {
   const SlotSettings* settings;  ///< of its first slot, which speaks for all
   std::vector<std::size_t> slots;
   bool follows_policy;  ///< false for `vb` where it stops before the policy
+  bool has_state;       ///< a rate or momentum that is state
 
   /// Whether a step changes rates or momenta that are state.
   bool moves() const {

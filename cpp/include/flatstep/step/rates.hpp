@@ -21,12 +21,15 @@ class Rates {
       const UpdaterConfiguration& updater = group.settings->updater;
       Group g{};
       g.values.fill(no_value);
-      for (std::size_t i = 0; i < updater.values.size(); ++i) {
-        g.values[i] = updater.values[i].at(0, 0);
-        if (!updater.values[i].is_constant()) g.moving.push_back(i);
-      }
       g.learning_rate = updater.kind->find(Role::learning_rate);
       g.momentum = updater.kind->find(Role::momentum);
+      g.scales = g.learning_rate >= 0 && group.settings->learning_rate_scale != 1.0;
+      for (std::size_t i = 0; i < updater.values.size(); ++i) {
+        g.values[i] = updater.values[i].at(0, 0);
+        const bool is_scaled = g.scales && i == static_cast<std::size_t>(g.learning_rate);
+        if (!updater.values[i].is_constant() && !is_scaled) g.moving.push_back(i);
+      }
+      g.settled = !group.has_state && !g.scales;
       groups_.push_back(std::move(g));
     }
   }
@@ -41,10 +44,13 @@ class Rates {
       for (const std::size_t i : g.moving) {
         g.values[i] = settings.updater.values[i].at(iteration, epoch);
       }
-      g.pending = rates[group.slots.front()];
-      if (group.moves()) move(g.pending, settings, iteration);
-      replace(g.values, g.learning_rate, g.pending.learning_rate);
-      replace(g.values, g.momentum, g.pending.momentum);
+      if (!g.settled) {
+        g.pending = rates[group.slots.front()];
+        if (group.moves()) move(g.pending, settings, iteration);
+        replace(g.values, g.learning_rate, g.pending.learning_rate);
+        replace(g.values, g.momentum, g.pending.momentum);
+        if (g.scales) scale(g, settings, iteration, epoch);
+      }
       const auto constants = settings.updater.kind->constants;
       if (constants != nullptr) {
         constants(g.values.data(), {iteration, *plan.rules}, g.scalars.data());
@@ -78,6 +84,8 @@ class Rates {
     std::vector<std::size_t> moving{};  ///< which of them follow schedules
     int learning_rate;                  ///< their places, or -1
     int momentum;
+    bool scales;   ///< the learning rate by a number that is not 1
+    bool settled;  ///< nothing is state, nothing is scaled
     std::array<double, max_constants> scalars;
     RateState pending;
   };
@@ -88,6 +96,16 @@ class Rates {
     }
     const auto momentum = settings.momentum_schedule.find(iteration);
     if (momentum != settings.momentum_schedule.end()) rate.momentum = momentum->second;
+  }
+
+  /// From what it is multiplied by each time: a value that does not move is the last step's.
+  static void scale(Group& g, const SlotSettings& settings, std::int64_t iteration,
+                    std::int64_t epoch) {
+    const auto place = static_cast<std::size_t>(g.learning_rate);
+    const double rate = g.pending.learning_rate
+                            ? *g.pending.learning_rate
+                            : settings.updater.values[place].at(iteration, epoch);
+    g.values[place] = rate * settings.learning_rate_scale;
   }
 
   static void replace(Values& values, int place, const std::optional<double>& value) {
