@@ -48,6 +48,7 @@ from .training import (
     JSONLWriter as JSONLWriter,
     Listener as Listener,
     ProgressListener as ProgressListener,
+    ReduceLROnPlateau as ReduceLROnPlateau,
     StochasticGradientDescent as StochasticGradientDescent,
     plot_history as plot_history,
 )
@@ -74,6 +75,7 @@ if not TYPE_CHECKING:  # which knows literal lists only, and exports what is imp
         "ParamConfiguration",
         "ParamStep",
         "ProgressListener",
+        "ReduceLROnPlateau",
         "StochasticGradientDescent",
         "__version__",
         "aggregate",

@@ -3,6 +3,7 @@
 from .history import History, HistoryListener, LayerHistory
 from .history_plot import plot_history
 from .listeners import CSVWriter, JSONLWriter, ProgressListener
+from .plateau import ReduceLROnPlateau
 from .solver import Listener, StochasticGradientDescent
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "LayerHistory",
     "Listener",
     "ProgressListener",
+    "ReduceLROnPlateau",
     "StochasticGradientDescent",
     "plot_history",
 ]
