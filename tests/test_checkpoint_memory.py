@@ -13,7 +13,7 @@ import pytest
 import safetensors.numpy
 
 import flatstep as fs
-from flatstep import multi_layer_updater
+from flatstep import network_updater
 from flatstep.checkpoint.container import little_endian_blocks, write_container
 
 MEASURE = """
@@ -95,14 +95,14 @@ def test_an_updater_is_held_while_it_is_saved(
 ) -> None:
     """A step of another thread would come between the arrays."""
     updater = fs.MultiLayerUpdater(fs.MultiLayerConfiguration(), {"0_W": np.ones(3)})
-    write = multi_layer_updater.write_checkpoint
+    write = network_updater.write_checkpoint
 
     def step_and_write(*arguments: Any) -> None:
         with pytest.raises(RuntimeError, match="in the middle of a step"):
             updater.step({"0_W": np.ones(3)})
         write(*arguments)
 
-    monkeypatch.setattr(multi_layer_updater, "write_checkpoint", step_and_write)
+    monkeypatch.setattr(network_updater, "write_checkpoint", step_and_write)
     updater.save(tmp_path / "run.safetensors")
     updater.step({"0_W": np.ones(3)})
     assert fs.load_updater(tmp_path / "run.safetensors", {"0_W": np.zeros(3)}).iteration == 0

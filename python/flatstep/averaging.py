@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from .multi_layer_updater import NetworkUpdater
+from .network_updater import NetworkUpdater
 
 __all__ = ["aggregate"]
 

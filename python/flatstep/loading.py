@@ -21,9 +21,8 @@ from .multi_layer_updater import (
     ComputationGraphUpdater,
     LayerUpdater,
     MultiLayerUpdater,
-    NamedParameters,
-    NetworkUpdater,
 )
+from .network_updater import NamedParameters, NetworkUpdater
 from .parameters import Arrays, NamedParameter, named_parameters
 
 __all__ = ["load_updater"]

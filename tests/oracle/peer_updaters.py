@@ -200,7 +200,8 @@ def momentum(
     dl4j_0_8: bool,
     **velocity: Any,
 ) -> Result:
-    share = 1.0 if t == 1 or momentum == 0 else 1 - dampening
+    none = momentum < np.finfo(np.float64).tiny  # what is subnormal counts as 0
+    share = 1.0 if t == 1 or none else 1 - dampening
     u, b = pushed(state["b"], g, momentum=momentum, share=share, **velocity)
     return u, {"b": b}
 

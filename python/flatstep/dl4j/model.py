@@ -14,11 +14,8 @@ import numpy.typing as npt
 from flatstep._shown import listed, shown, whole
 from flatstep.atomic_file import atomic_file, path_text
 from flatstep.configuration import MultiLayerConfiguration
-from flatstep.multi_layer_updater import (
-    ComputationGraphUpdater,
-    MultiLayerUpdater,
-    NetworkUpdater,
-)
+from flatstep.multi_layer_updater import ComputationGraphUpdater, MultiLayerUpdater
+from flatstep.network_updater import NetworkUpdater
 from flatstep.parameters import flatten
 
 from . import configuration

@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple, TextIO
 from flatstep._coerce import at_least_one, wrong_type
 from flatstep.atomic_file import path_text
 from flatstep.last_step import LastStep
-from flatstep.multi_layer_updater import NetworkUpdater
+from flatstep.network_updater import NetworkUpdater
 
 from .solver import Listener, StochasticGradientDescent
 

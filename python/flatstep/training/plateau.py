@@ -9,7 +9,7 @@ from typing import Any, Literal
 from flatstep import _core
 from flatstep._coerce import at_least_one, integer, number
 from flatstep._shown import listed, shown
-from flatstep.multi_layer_updater import NetworkUpdater
+from flatstep.network_updater import NetworkUpdater
 from flatstep.rates import places_with_rate, replace_rates
 
 from .solver import Listener, StochasticGradientDescent

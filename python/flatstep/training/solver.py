@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from flatstep import _core
 from flatstep.last_step import LastStep
-from flatstep.multi_layer_updater import NetworkUpdater
+from flatstep.network_updater import NetworkUpdater
 from flatstep.parameters import Arrays
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from .further import *  # noqa: F403
 from .moments import *  # noqa: F403
 
 if not TYPE_CHECKING:  # which knows literal lists only, and exports what comes with a star
-    __all__ = [
+    __all__ = sorted(
         name for module in (base, built_in, custom, further, moments) for name in module.__all__
-    ]
+    )
 
     for _name in __all__:
         # Where programs, pickles and messages find it, whichever file it is written in.
