@@ -7,6 +7,8 @@
 #include <flatstep/flatstep.hpp>
 #include <flatstep/threads.hpp>
 
+#include "../tests/random_numbers.hpp"
+
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -59,22 +61,6 @@ class Bytes {
   std::size_t place_ = 0;
 };
 
-/// SplitMix64 (Steele, Lea, Flood 2014): fills arrays that no input has bytes enough for.
-class Random {
- public:
-  explicit Random(std::uint64_t seed) : state_(seed) {}
-  std::uint64_t next() {
-    state_ += 0x9e3779b97f4a7c15;
-    std::uint64_t x = state_;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-    return x ^ (x >> 31);
-  }
-
- private:
-  std::uint64_t state_;
-};
-
 /// What the numbers of an array are like.
 struct Flavour {
   int exponent = 0;       ///< ordinary numbers are about 2^exponent
@@ -83,7 +69,7 @@ struct Flavour {
 };
 
 template <class T>
-T number(Random& random, const Flavour& flavour) {
+T number(tests::Random& random, const Flavour& flavour) {
   using Limits = std::numeric_limits<T>;
   const std::uint64_t x = random.next();
   const auto sign = static_cast<T>((x & 1) != 0 ? -1 : 1);
@@ -110,7 +96,7 @@ T number(Random& random, const Flavour& flavour) {
 
 template <class T>
 std::vector<T> numbers(std::size_t size, std::uint64_t seed, const Flavour& flavour) {
-  Random random(seed);
+  tests::Random random(seed);
   std::vector<T> values(size);
   for (T& value : values) value = number<T>(random, flavour);
   return values;

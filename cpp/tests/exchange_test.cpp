@@ -2,6 +2,8 @@
 // an exchange that adds their sums, leave the bits of one updater that takes all of it.
 #include <flatstep/flatstep.hpp>
 
+#include "random_numbers.hpp"
+
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -56,26 +58,16 @@ class Meeting {
 
 const std::vector<std::size_t> sizes = {3 * chunk_size + 5, 7, chunk_size, 1, 2 * chunk_size, 100};
 
-template <class T>
-std::vector<T> values(std::size_t size, std::uint32_t salt) {
-  std::vector<T> values(size);
-  std::uint32_t x = salt * 2654435761u;
-  for (T& value : values) {
-    x = x * 1664525u + 1013904223u;
-    value = static_cast<T>(static_cast<std::int32_t>(x >> 8) - (1 << 23)) / static_cast<T>(8388608);
-  }
-  return values;
-}
-
 /// A network on memory of its own, stepped by as many updaters as there are parts.
 template <class T>
 class Network {
  public:
   Network(const NetworkConfiguration& configuration, std::size_t parts, bool monitor = false)
       : meeting_(parts) {
+    flatstep::tests::Random random;
     for (std::size_t i = 0; i < sizes.size(); ++i) {
-      parameters_.push_back(values<T>(sizes[i], 1 + static_cast<std::uint32_t>(i)));
-      gradients_.push_back(values<T>(sizes[i], 101 + static_cast<std::uint32_t>(i)));
+      parameters_.push_back(random.values<T>(sizes[i]));
+      gradients_.push_back(random.values<T>(sizes[i]));
     }
     std::vector<flatstep::Slot<T>> slots;
     for (std::size_t i = 0; i < sizes.size(); ++i) {

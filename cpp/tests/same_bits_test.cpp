@@ -5,6 +5,8 @@
 #include <flatstep/flatstep.hpp>
 #include <flatstep/threads.hpp>
 
+#include "random_numbers.hpp"
+
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -21,32 +23,6 @@ namespace {
 
 using flatstep::GradientNormalization;
 using flatstep::Semantics;
-
-/// Random numbers that no library changes: SplitMix64 (Steele, Lea, Flood 2014).
-class Random {
- public:
-  std::uint64_t next() {
-    state_ += 0x9e3779b97f4a7c15;
-    std::uint64_t x = state_;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-    return x ^ (x >> 31);
-  }
-
-  /// In [-1, 1), a multiple of 2^-23: exact as float and as double.
-  template <class T>
-  std::vector<T> values(std::size_t size) {
-    std::vector<T> result(size);
-    for (T& x : result) {
-      x = static_cast<T>(static_cast<std::int32_t>(next() >> 40) - (1 << 23)) /
-          static_cast<T>(1 << 23);
-    }
-    return result;
-  }
-
- private:
-  std::uint64_t state_ = 0;
-};
 
 /// FNV-1a, a whole number at a time.
 class Hash {
@@ -72,7 +48,7 @@ void add_steps(Hash& hash, const flatstep::NetworkConfiguration& configuration) 
   // More than one chunk of a norm, vectors with and without a tail, a single element.
   const std::size_t sizes[] = {20011, 19, 64, 1};
   const char* const keys[] = {"0_W", "0_b", "1_W", "1_b"};
-  Random random;
+  flatstep::tests::Random random;
   std::vector<std::vector<T>> parameters;
   std::vector<flatstep::Slot<T>> slots;
   for (const std::size_t size : sizes) parameters.push_back(random.values<T>(size));

@@ -3,6 +3,8 @@
 #include <flatstep/flatstep.hpp>
 #include <flatstep/threads.hpp>
 
+#include "random_numbers.hpp"
+
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -28,6 +30,7 @@ class Network {
   Network(const NetworkConfiguration& configuration, const std::vector<std::size_t>& sizes,
           std::size_t cached_elements, bool monitor)
       : names_(names_of(sizes.size())), settings_(flatstep::resolve(configuration, names_)) {
+    flatstep::tests::Random random;
     std::vector<flatstep::LayoutSlot> slots;
     for (std::size_t i = 0; i < sizes.size(); ++i) {
       flatstep::LayoutSlot slot;
@@ -35,8 +38,8 @@ class Network {
       slot.shape = {sizes[i]};
       slot.size = sizes[i];
       slots.push_back(slot);
-      parameters_.push_back(values(sizes[i], 1 + static_cast<std::uint32_t>(i)));
-      gradients_.push_back(values(sizes[i], 101 + static_cast<std::uint32_t>(i)));
+      parameters_.push_back(random.values<float>(sizes[i]));
+      gradients_.push_back(random.values<float>(sizes[i]));
     }
     layout_ = flatstep::make_layout(std::move(slots), settings_);
     memory_.resize(layout_.state_size);
@@ -81,16 +84,6 @@ class Network {
                                           flatstep::KeyStyle::multi_layer));
     }
     return names;
-  }
-
-  static std::vector<float> values(std::size_t size, std::uint32_t salt) {
-    std::vector<float> values(size);
-    std::uint32_t x = salt * 2654435761u;
-    for (float& value : values) {
-      x = x * 1664525u + 1013904223u;
-      value = static_cast<float>(static_cast<std::int32_t>(x >> 8) - (1 << 23)) / 8388608.0f;
-    }
-    return values;
   }
 
   static void add(std::vector<std::uint64_t>& bits, const std::vector<float>& values) {

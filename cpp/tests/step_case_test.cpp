@@ -1,6 +1,7 @@
 // The cases of the step fuzzer (cpp/fuzz) for random bytes, where there is no libFuzzer to choose
 // them: more by FLATSTEP_FUZZ=number.
 #include "../fuzz/step_case.hpp"
+#include "random_numbers.hpp"
 
 #include <gtest/gtest.h>
 
@@ -23,7 +24,7 @@ struct StepCases : testing::Test {
 TEST_F(StepCases, GiveTheSameBitsEverywhereAndThoseOfTheOracle) {
   const char* more = std::getenv("FLATSTEP_FUZZ");
   const int cases = more == nullptr || *more == '\0' ? 300 : std::stoi(more);
-  flatstep::fuzz::Random random(1);
+  flatstep::tests::Random random(1);
   int legal_cases = 0;
   for (int i = 0; i < cases; ++i) {
     std::array<std::uint8_t, 80> bytes;

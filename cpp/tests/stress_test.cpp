@@ -4,6 +4,8 @@
 #include <flatstep/flatstep.hpp>
 #include <flatstep/threads.hpp>
 
+#include "random_numbers.hpp"
+
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -22,26 +24,16 @@ using flatstep::GradientNormalization;
 
 constexpr int steps = 12;
 
-std::vector<float> values(std::size_t size, std::uint32_t salt) {
-  std::vector<float> values(size);
-  std::uint32_t x = salt * 2654435761u;
-  for (float& value : values) {
-    x = x * 1664525u + 1013904223u;
-    value = static_cast<float>(static_cast<std::int32_t>(x >> 8) - (1 << 23)) / 8388608.0f;
-  }
-  return values;
-}
-
 /// One training of its own: the parameters and the state that it ends with.
-std::vector<float> train(GradientNormalization strategy, std::uint32_t salt, bool accumulates) {
+std::vector<float> train(GradientNormalization strategy, std::uint64_t seed, bool accumulates) {
   const std::vector<std::size_t> sizes = {3 * chunk_size + 5, 7, chunk_size, 33};
   const char* const keys[] = {"0_W", "0_b", "1_W", "1_b"};
+  flatstep::tests::Random random(seed);
   std::vector<std::vector<float>> parameters, gradients, sums;
   std::vector<flatstep::Slot<float>> slots;
   for (std::size_t i = 0; i < sizes.size(); ++i) {
-    const std::uint32_t own = salt * 100 + static_cast<std::uint32_t>(i);
-    parameters.push_back(values(sizes[i], own));
-    gradients.push_back(values(sizes[i], own + 50));
+    parameters.push_back(random.values<float>(sizes[i]));
+    gradients.push_back(random.values<float>(sizes[i]));
     sums.emplace_back(sizes[i]);
   }
   std::vector<const float*> gradient_pointers;
