@@ -32,8 +32,8 @@ constexpr std::size_t elements_to_release_lock = 1 << 16;
 
 struct SlotArguments {
   std::vector<SlotName> names;
-  std::vector<py::object> keys;
   std::vector<py::object> arrays;
+  SlotForms forms;  ///< of an array once its memory is checked
 };
 
 template <class T>
@@ -41,9 +41,9 @@ class TypedCore final : public Core {
  public:
   TypedCore(const NetworkConfiguration& configuration, SlotArguments slots, bool monitor)
       : arrays_(std::move(slots.arrays)),
-        updater_(configuration, named_slots(slots.names), monitor),
-        gradients_({std::move(slots.keys), forms_of(slots.names)}, updater_.layout(),
-                   updater_.settings(), updater_.parameters(), lets_python_run()) {
+        updater_(configuration, named_slots(slots.names, slots.forms.forms), monitor),
+        gradients_(std::move(slots.forms), updater_.layout(), updater_.settings(),
+                   updater_.parameters(), lets_python_run()) {
     for (const py::object& array : arrays_) as_taken_.emplace_back(array);
     gradients_.forbid(updater_.state_view(), "the updater's state",
                       "a step changes the state while it reads the gradients");
@@ -200,25 +200,19 @@ class TypedCore final : public Core {
     Gradients<T>& gradients_;
   };
 
-  std::vector<NamedSlot<T>> named_slots(const std::vector<SlotName>& names) const {
+  /// The slots for the core; the forms of their arrays go into `forms`.
+  std::vector<NamedSlot<T>> named_slots(const std::vector<SlotName>& names,
+                                        std::vector<ArrayForm>& forms) const {
     std::vector<NamedSlot<T>> slots;
     for (std::size_t i = 0; i < names.size(); ++i) {
       T* const memory = parameter_memory<T>(arrays_[i], names[i].key);
-      const ArrayForm form = form_of(arrays_[i], names[i].key);
+      const ArrayForm& form = forms.emplace_back(form_of(arrays_[i], names[i].key));
       slots.push_back({names[i],
                        {memory, static_cast<std::size_t>(form.size())},
                        {form.shape.begin(), form.shape.end()},
                        !form.c_contiguous});
     }
     return slots;
-  }
-
-  std::vector<ArrayForm> forms_of(const std::vector<SlotName>& names) const {
-    std::vector<ArrayForm> forms;
-    for (std::size_t i = 0; i < names.size(); ++i) {
-      forms.push_back(form_of(arrays_[i], names[i].key));
-    }
-    return forms;
   }
 
   /// The form of a state array: in the memory order of its parameter.
@@ -350,7 +344,7 @@ std::unique_ptr<Core> make_core(py::handle configuration, const py::list& names,
     const auto parts = name.cast<py::tuple>();
     slots.names.push_back({to_text(parts[0], "key"), to_text(parts[1], "layer"),
                            to_text(parts[2], "parameter type")});
-    slots.keys.push_back(parts[0]);
+    slots.forms.keys.push_back(parts[0]);
   }
   for (const py::handle array : arrays) {
     slots.arrays.push_back(py::reinterpret_borrow<py::object>(array));
