@@ -5,7 +5,6 @@
 // Built once per target, with that target's flags, and run where the processor has them.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -15,12 +14,12 @@
 #include <flatstep/simd/emulated.hpp>
 #include <flatstep/simd/float_mode.hpp>
 #include <flatstep/simd/native.hpp>
-#include <iterator>
 #include <latch>
 #include <limits>
 #include <memory>
 #include <random>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -378,20 +377,25 @@ constexpr Digests recorded[] = {
     {"keep", 0x117e9ffa5012ad32, 0x2c6d046d9a2b5ae1, 0xa50eaba29beddf3b, 0xc96547e08f1aa3da},
 };
 
+const Digests& recorded_of(std::string_view operation) {
+  for (const Digests& row : recorded) {
+    if (row.operation == operation) return row;
+  }
+  throw std::out_of_range("nothing is recorded of " + std::string(operation));
+}
+
 template <class V, class F>
 void expect_digest(std::string_view operation, F&& vector_operation) {
   using T = typename V::value_type;
-  const auto* want = std::find_if(std::begin(recorded), std::end(recorded),
-                                  [&](const Digests& row) { return row.operation == operation; });
-  ASSERT_NE(want, std::end(recorded));
+  const Digests& want = recorded_of(operation);
   constexpr bool is_float = sizeof(T) == sizeof(float);
   {
     const std::vector<T> out = results<V>(vector_operation);
-    EXPECT_EQ(digest<T>(out, false), is_float ? want->floats : want->doubles) << operation;
+    EXPECT_EQ(digest<T>(out, false), is_float ? want.floats : want.doubles) << operation;
   }
   const FlushSubnormals mode;
   const std::vector<T> out = results<V>(vector_operation);
-  EXPECT_EQ(digest<T>(out, true), is_float ? want->flushed_floats : want->flushed_doubles)
+  EXPECT_EQ(digest<T>(out, true), is_float ? want.flushed_floats : want.flushed_doubles)
       << operation << " without subnormals";
 }
 

@@ -27,7 +27,7 @@ TEST_F(StepCases, GiveTheSameBitsEverywhereAndThoseOfTheOracle) {
   flatstep::tests::Random random(1);
   int legal_cases = 0;
   for (int i = 0; i < cases; ++i) {
-    std::array<std::uint8_t, 80> bytes;
+    std::array<std::uint8_t, 80> bytes{};
     for (std::uint8_t& byte : bytes) byte = static_cast<std::uint8_t>(random.next());
     bool legal = false;
     ASSERT_EQ(flatstep::fuzz::check_step_case(bytes, &legal), "") << "case " << i;

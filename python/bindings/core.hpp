@@ -52,8 +52,8 @@ struct StepArguments {
 /// A state array to be restored, and what it is to hold. Behind a slot's state arrays stands the
 /// average of its parameter.
 struct Restored {
-  std::size_t slot;
-  std::size_t array;
+  std::size_t slot = 0;
+  std::size_t array = 0;
   pybind11::handle values;
 };
 
