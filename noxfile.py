@@ -119,7 +119,7 @@ def sanitize_python(session: nox.Session) -> None:
         "python", "-m", "pip", "install", "--no-deps", "--force-reinstall", ".",
         "-Cbuild-dir=build/sanitize_python",
         "-Ccmake.build-type=RelWithDebInfo",
-        # At -O2 the checks in a unit of kernels take the compiler five times as long.
+        # At -O2 the checks in a unit of kernels take the compiler several times as long.
         "-Ccmake.define.CMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -g1",
         "-Cinstall.strip=false",
         "-Ccmake.define.CMAKE_CXX_FLAGS=-fsanitize=address,undefined -fno-sanitize-recover=all",
