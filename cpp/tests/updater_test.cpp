@@ -363,6 +363,34 @@ TEST(StateArrays, HaveTheShapeAndTheStartThatTheirUpdaterSays) {
   EXPECT_THROW(updater.state(0, 4), std::out_of_range);
 }
 
+TEST(StateArrays, MayHaveAShapeOfTheirOwnAndSeeTheParameter) {
+  flatstep::UpdaterInfo info;
+  info.name = "Own";
+  info.state = {{"axes", flatstep::StateShape::own}, {"number", flatstep::StateShape::number}};
+  info.own_shape = [](std::size_t array, std::span<const std::size_t> parameter) {
+    EXPECT_EQ(array, 0u);
+    return std::vector<std::size_t>{parameter.size(), 2};
+  };
+  std::vector<std::vector<std::size_t>> shapes;
+  std::vector<double> seen;
+  info.double_callback = [&](const flatstep::CallbackArguments<double>& call) {
+    shapes.insert(shapes.end(), call.state_shapes.begin(), call.state_shapes.end());
+    seen.insert(seen.end(), call.parameter.begin(), call.parameter.end());
+    std::ranges::copy(call.parameter, call.gradient.begin());
+    return true;
+  };
+  NetworkConfiguration configuration;
+  configuration.updater.kind = &info;
+  configuration.updater.values.clear();
+  std::vector<double> W = {1, 2, 3, 4};
+  flatstep::LayerUpdater<double> updater(configuration, {{"W", W, {2, 2}}});
+  EXPECT_EQ(updater.state_view().size(), 4u + 1);
+  EXPECT_EQ(updater.step({std::vector<double>(4)}).status, StepStatus::done);
+  EXPECT_EQ(shapes, (std::vector<std::vector<std::size_t>>{{2, 2}, {}}));
+  EXPECT_EQ(seen, (std::vector<double>{1, 2, 3, 4}));
+  EXPECT_EQ(W, std::vector<double>(4));
+}
+
 TEST(StateArrays, OfAFusedUpdaterAreItsParameters) {
   flatstep::UpdaterInfo info = flatstep::own_updater_info<SignSgd>();
   info.state[0].shape = flatstep::StateShape::row;

@@ -58,17 +58,60 @@ void PythonUpdater::read_state() {
     }
   }
   for (const std::string& name : names_) info_.state.push_back({name});
+  read_shapes();
   initial_state_.resize(names_.size(), 0.0);
   const py::object initial = instance_.attr("initial_state");
   for (const py::handle key : initial) {
     const std::string name = shown(py::str(key));
     const std::size_t place = text::place(name_ + ": initial_state", names_, name);
     const py::object value = initial[key];
+    if (py::isinstance<py::str>(value) &&
+        to_text(value, name_ + ": initial_state") == "parameter") {
+      info_.state[place].start = StateStart::parameter;
+      continue;
+    }
     if (!PyNumber_Check(value.ptr())) {
-      wrong_type(name_ + ": initial_state[" + text::quoted(name) + "]", "a number", value);
+      wrong_type(name_ + ": initial_state[" + text::quoted(name) + "]",
+                 "a number, or \"parameter\"", value);
     }
     initial_state_[place] = py::cast<double>(py::float_(value));
   }
+}
+
+/// The shapes of state arrays are asked for where a layout is made, and whether to pass the parameter.
+void PythonUpdater::read_shapes() {
+  reads_parameter_ = py::cast<bool>(py::bool_(instance_.attr("reads_parameter")));
+  for (StateDescription& array : info_.state) array.shape = StateShape::own;
+  info_.own_shape = [this](std::size_t array, std::span<const std::size_t> parameter) {
+    return own_shape(array, parameter);
+  };
+}
+
+std::vector<std::size_t> PythonUpdater::own_shape(std::size_t array,
+                                                  std::span<const std::size_t> parameter) const {
+  const Locked lock;
+  py::tuple given(parameter.size());
+  for (std::size_t axis = 0; axis < parameter.size(); ++axis) given[axis] = parameter[axis];
+  const std::string where = name_ + ".state_shapes";
+  const py::object shapes = instance_.attr("state_shapes")(given);
+  if (!py::isinstance<py::dict>(shapes)) wrong_type(where, "a dict {name: shape}", shapes);
+  for (const auto& [key, shape] : py::reinterpret_borrow<py::dict>(shapes)) {
+    static_cast<void>(text::place(where, names_, shown(py::str(key))));
+  }
+  if (!shapes.contains(names_[array])) return {parameter.begin(), parameter.end()};
+  const py::object shape = shapes[py::str(names_[array])];
+  if (!py::isinstance<py::tuple>(shape)) {
+    wrong_type(where + "[" + text::quoted(names_[array]) + "]", "a tuple of integers", shape);
+  }
+  std::vector<std::size_t> extents;
+  for (const py::handle extent : shape) {
+    if (!py::isinstance<py::int_>(extent) || py::int_(0).attr("__gt__")(extent).cast<bool>()) {
+      throw py::value_error(where + "[" + text::quoted(names_[array]) +
+                            "]: expected integers >= 0, got " + shown(py::repr(shape)));
+    }
+    extents.push_back(py::cast<std::size_t>(extent));
+  }
+  return extents;
 }
 
 /// Calls get_gradient on arrays of its own, which Python may keep, and copies what it did to
@@ -87,11 +130,12 @@ template <class T>
 bool PythonUpdater::call_locked(const CallbackArguments<T>& arguments) const {
   try {
     const std::vector<py::ssize_t> shape(arguments.shape.begin(), arguments.shape.end());
-    const ArrayForm form{"", shape, !arguments.column_major, arguments.column_major};
+    using Shape = std::vector<py::ssize_t>;
     // The callback had the arrays, and may have done with them what it likes: resized them, given
     // them another dtype, shape, or state.
-    const auto take_back = [&](const py::array_t<T>& array, std::span<T> to,
+    const auto take_back = [&](const py::array_t<T>& array, const Shape& had, std::span<T> to,
                                const std::string& what) {
+      const ArrayForm form{"", had, !arguments.column_major, arguments.column_major};
       const T* const data = memory_of<T>(array, form);
       if (data == nullptr) {
         throw py::value_error(name_ + ".get_gradient: " + what +
@@ -101,25 +145,34 @@ bool PythonUpdater::call_locked(const CallbackArguments<T>& arguments) const {
       }
       std::copy_n(data, to.size(), to.data());
     };
-    const auto array_of = [&](const T* data) {
+    const auto array_of = [&](const T* data, const Shape& extents) {
       const auto strides = arguments.column_major
-                               ? py::detail::f_strides(shape, py::ssize_t{sizeof(T)})
-                               : py::detail::c_strides(shape, py::ssize_t{sizeof(T)});
-      return py::array_t<T>(shape, strides, data);
+                               ? py::detail::f_strides(extents, py::ssize_t{sizeof(T)})
+                               : py::detail::c_strides(extents, py::ssize_t{sizeof(T)});
+      return py::array_t<T>(extents, strides, data);
     };
-    const py::array_t<T> gradient = array_of(arguments.gradient.data());
+    const py::array_t<T> gradient = array_of(arguments.gradient.data(), shape);
     std::vector<py::array_t<T>> arrays;
+    std::vector<Shape> shapes;
     py::dict state;
     for (std::size_t i = 0; i < names_.size(); ++i) {
-      arrays.push_back(array_of(arguments.state[i].data()));
+      shapes.emplace_back(arguments.state_shapes[i].begin(), arguments.state_shapes[i].end());
+      arrays.push_back(array_of(arguments.state[i].data(), shapes[i]));
       state[py::str(names_[i])] = arrays.back();
+    }
+    py::object parameter = py::none();
+    if (reads_parameter_) {
+      parameter = array_of(arguments.parameter.data(), shape);
+      parameter.attr("flags").attr("writeable") = false;
     }
     const py::object rate =
         hyper_parameters_.empty() ? py::none() : py::object(py::float_(arguments.learning_rate));
     const py::object method = instance_.attr("get_gradient");
     const py::int_ iteration(arguments.iteration);
-    PyObject* const given[] = {gradient.ptr(), state.ptr(), rate.ptr(), iteration.ptr()};
-    const py::object returned = call_python(method, given, std::size(given));
+    PyObject* const given[] = {gradient.ptr(), state.ptr(), rate.ptr(), iteration.ptr(),
+                               parameter.ptr()};
+    const py::object returned =
+        call_python(method, given, std::size(given) - (reads_parameter_ ? 0 : 1));
     if (!returned.is_none()) {
       wrong_type(name_ + ".get_gradient", "None, the update being left in g (g[...] = update)",
                  returned);
@@ -130,7 +183,7 @@ bool PythonUpdater::call_locked(const CallbackArguments<T>& arguments) const {
                               "]: expected it changed in place, got another array in its " +
                               "place; write state[" + text::quoted(names_[i]) + "][...] = value");
       }
-      take_back(arrays[i], arguments.state[i], "state[" + text::quoted(names_[i]) + "]");
+      take_back(arrays[i], shapes[i], arguments.state[i], "state[" + text::quoted(names_[i]) + "]");
     }
     // A list of the keys, as a key's __str__ may change the dict.
     for (const py::handle key : py::reinterpret_steal<py::list>(PyDict_Keys(state.ptr()))) {
@@ -141,7 +194,7 @@ bool PythonUpdater::call_locked(const CallbackArguments<T>& arguments) const {
                               "the next step would not see; name it in the class's state = (…)");
       }
     }
-    take_back(gradient, arguments.gradient, "g");
+    take_back(gradient, shape, arguments.gradient, "g");
     return true;
   } catch (py::error_already_set& error) {
     error.restore();

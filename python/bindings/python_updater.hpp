@@ -5,7 +5,9 @@
 
 #include <flatstep/configuration/registry.hpp>
 
+#include <cstddef>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -28,6 +30,9 @@ class PythonUpdater {
  private:
   explicit PythonUpdater(pybind11::handle instance);
   void read_state();
+  void read_shapes();
+  std::vector<std::size_t> own_shape(std::size_t array,
+                                     std::span<const std::size_t> parameter) const;
   template <class T>
   bool call(const CallbackArguments<T>& arguments) const;
   template <class T>
@@ -35,6 +40,7 @@ class PythonUpdater {
 
   pybind11::object instance_;
   std::string name_;
+  bool reads_parameter_ = false;
   std::vector<std::string> names_;
   std::vector<double> initial_state_;
   std::vector<HyperParameter> hyper_parameters_;

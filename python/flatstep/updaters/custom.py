@@ -1,7 +1,6 @@
 """Updaters of one's own, in Python."""
 
-from __future__ import annotations
-
+# No postponed annotations: see built_in.py.
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -25,7 +24,10 @@ class CustomUpdater(Updater, MadeByConstructor, ABC):
 
     - ``state``: the names of the state arrays, for example ``("m",)``; ``()`` for none;
     - ``learning_rate``: a number, a schedule, or None where it has none;
-    - ``initial_state``: what the state arrays start with, ``{name: number}``; 0 where not said;
+    - ``initial_state``: what the state arrays start with, ``{name: number}``, or "parameter" for a
+      copy of it; 0 where not said;
+    - ``state_shapes``: the shapes of state arrays that have not their parameter's;
+    - ``reads_parameter``: whether the formula needs the parameter itself;
     - ``get_gradient``: the formula.
 
     Two instances are equal, and share an updater block, if they are of one class and their public
@@ -50,8 +52,34 @@ class CustomUpdater(Updater, MadeByConstructor, ABC):
     """
 
     state: ClassVar[tuple[str, ...]] = ()
-    initial_state: Mapping[str, float] = MappingProxyType({})
+    initial_state: Mapping[str, float | str] = MappingProxyType({})
     learning_rate: float | Schedule | None = None
+    reads_parameter: ClassVar[bool] = False
+
+    def state_shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """The shapes of state arrays that have not their parameter's, by name.
+
+        Args:
+            shape: the parameter's. The same shape must give the same answer every time.
+
+        Example:
+            >>> import numpy as np, flatstep as fs
+            >>> class Normalized(fs.CustomUpdater):
+            ...     state = ("norm",)
+            ...     learning_rate = 0.1
+            ...     def state_shapes(self, shape):
+            ...         return {"norm": ()}  # one number for each parameter
+            ...     def get_gradient(self, g, state, learning_rate, iteration):
+            ...         np.maximum(state["norm"], np.linalg.norm(g), out=state["norm"])
+            ...         g *= learning_rate / state["norm"]
+            >>> w = np.array([1.0, 2.0])
+            >>> config = fs.MultiLayerConfiguration(updater=Normalized())
+            >>> updater = fs.MultiLayerUpdater(config, {"0_W": w})
+            >>> updater.step({"0_W": np.array([3.0, 4.0])})
+            >>> updater.state("0_W")["norm"]
+            array(5.)
+        """
+        return {}
 
     @abstractmethod
     def get_gradient(
@@ -60,6 +88,7 @@ class CustomUpdater(Updater, MadeByConstructor, ABC):
         state: dict[str, Any],
         learning_rate: float | None,
         iteration: int,
+        parameter: Any = None,
     ) -> None:
         """Turns the gradient `g` of one parameter into its update, in place.
 
@@ -72,6 +101,8 @@ class CustomUpdater(Updater, MadeByConstructor, ABC):
             state: the state arrays by name, like `g`; to be changed in place.
             learning_rate: the rate of this step; None if the updater has none.
             iteration: counts from 0.
+            parameter: the parameter as it is before the step, a copy that cannot be written to;
+                given where the class says ``reads_parameter = True``, and only there.
         """
 
     def _public(self) -> dict[str, Any]:

@@ -25,8 +25,8 @@ namespace flatstep {
 inline constexpr std::size_t max_callback_state_arrays = 16;
 
 /// The shape of a state array: its parameter's, that of one of its rows (all axes but the first),
-/// of one of its columns (all but the last), or a single number.
-enum class StateShape { parameter, row, column, number };
+/// of one of its columns (all but the last), a single number, or what its updater says (own).
+enum class StateShape { parameter, row, column, number, own };
 
 /// How a state array is stored: in the type of the parameters.
 enum class StateStorage { full };
@@ -59,6 +59,8 @@ struct CallbackArguments {
   double learning_rate = 0.0;           ///< NaN when the updater has none
   std::int64_t iteration = 0;
   std::int64_t epoch = 0;
+  std::span<const std::vector<std::size_t>> state_shapes{};
+  std::span<const T> parameter{};  ///< as it is before the step
 };
 
 struct UpdaterInfo {
@@ -67,6 +69,9 @@ struct UpdaterInfo {
   std::vector<StateDescription> state{};
   /// The number that a state array starts at, at the updater's values; empty: 0.
   std::function<double(std::size_t array, const double* values, const OrderRules&)> initial_state{};
+  /// The shape of a state array that is StateShape::own, at a parameter's shape.
+  std::function<std::vector<std::size_t>(std::size_t array, std::span<const std::size_t> parameter)>
+      own_shape{};
   void (*constants)(const double* values, const StepContext&, double* out) = nullptr;
   std::size_t constant_count = 0;
 

@@ -70,6 +70,7 @@ struct StateArray {
   double initial = 0.0;    ///< what every element starts at, unless that is the parameter
   std::size_t offset = 0;  ///< in the state view
   std::size_t size = 0;
+  std::vector<std::size_t> own_shape{};  ///< where its shape is StateShape::own
 };
 
 /// One parameter's range in the flat vector, and its state.
@@ -92,6 +93,8 @@ struct LayoutSlot {
         return {shape.begin() + (rank > 0 ? 1 : 0), shape.end()};
       case StateShape::column:
         return {shape.begin(), shape.end() - (rank > 0 ? 1 : 0)};
+      case StateShape::own:
+        return state[array].own_shape;
       case StateShape::number:
         break;
     }
@@ -225,6 +228,9 @@ inline Layout make_layout(std::vector<LayoutSlot> slots, const NetworkSettings& 
       for (std::size_t i = begin; i < end; ++i) {
         LayoutSlot& slot = layout.slots[i];
         slot.state.push_back({updater.kind->state[a], initial[a], block.state_end, 0});
+        if (updater.kind->state[a].shape == StateShape::own) {
+          slot.state.back().own_shape = updater.kind->own_shape(a, slot.shape);
+        }
         slot.state.back().size = detail::state_array_size(slot, a);
         detail::add_size(block.state_end, slot.state.back().size, slot);
       }

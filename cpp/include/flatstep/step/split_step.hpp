@@ -31,9 +31,12 @@ class SplitStep {
     std::size_t state_elements = 0;
     for (const std::size_t i : plan.callback_slots) {
       const LayoutSlot& slot = layout.slots[i];
-      written_.push_back({i, elements, state_elements});
+      written_.push_back({i, elements, state_elements, {}});
       elements += slot.size;
-      for (const StateArray& array : slot.state) state_elements += array.size;
+      for (std::size_t a = 0; a < slot.state.size(); ++a) {
+        state_elements += slot.state[a].size;
+        written_.back().shapes.push_back(slot.state_shape(a));
+      }
     }
     updates_.resize(elements);
     states_.resize(state_elements);
@@ -149,6 +152,7 @@ class SplitStep {
     std::size_t slot;
     std::size_t update;
     std::size_t state;
+    std::vector<std::vector<std::size_t>> shapes;  ///< of its state arrays
   };
 
   const T* whole_update(const Plan& plan, std::size_t slot) const {
@@ -186,7 +190,9 @@ class SplitStep {
                                          {state.data(), slot.state.size()},
                                          rates.learning_rate(run.rate_group),
                                          step.iteration,
-                                         step.epoch};
+                                         step.epoch,
+                                         written.shapes,
+                                         {segment.parameter, slot.size}};
     try {
       const FlushSubnormals::Suspended callers_mode(step.mode);
       if (!run.callback->template callback<T>()(arguments)) return false;
