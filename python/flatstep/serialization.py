@@ -216,9 +216,10 @@ def _finite(where: str, value: Any) -> int | float:
 
 def _arguments(where: str, value: Named) -> dict[str, Any]:
     """The arguments of an updater or schedule by name."""
-    if isinstance(value, MadeByConstructor):
+    ours = _named.get(type(value).__name__) is type(value)
+    if isinstance(value, MadeByConstructor) and not ours:
         return _custom_arguments(where, value)
-    if _named.get(type(value).__name__) is not type(value):
+    if not ours:
         raise wrong_type(
             where, "what is saved", "one of flatstep's own updaters and schedules", value
         )

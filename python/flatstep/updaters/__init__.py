@@ -14,16 +14,51 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import base, built_in, custom, further, moments
+from . import (
+    adafactor,
+    adaptive,
+    base,
+    built_in,
+    custom,
+    further,
+    layerwise,
+    moments,
+    muon,
+    optimistic,
+    schedule_free,
+    sign_based,
+)
+from .adafactor import *  # noqa: F403
+from .adaptive import *  # noqa: F403
 from .base import *  # noqa: F403
 from .built_in import *  # noqa: F403
 from .custom import *  # noqa: F403
 from .further import *  # noqa: F403
+from .layerwise import *  # noqa: F403
 from .moments import *  # noqa: F403
+from .muon import *  # noqa: F403
+from .optimistic import *  # noqa: F403
+from .schedule_free import *  # noqa: F403
+from .sign_based import *  # noqa: F403
 
 if not TYPE_CHECKING:  # which knows literal lists only, and exports what comes with a star
     __all__ = sorted(
-        name for module in (base, built_in, custom, further, moments) for name in module.__all__
+        name
+        for module in (
+            base,
+            built_in,
+            moments,
+            further,
+            custom,
+            adafactor,
+            adaptive,
+            layerwise,
+            muon,
+            optimistic,
+            schedule_free,
+            sign_based,
+        )
+        for name in module.__all__
     )
 
     for _name in __all__:
