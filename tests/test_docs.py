@@ -17,7 +17,7 @@ from cpp_project import ROOT, build, require_tools, run
 import flatstep as fs
 from flatstep import serialization
 
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
 MODEL = Path(__file__).parent / "goldens" / "zips" / "iris_mlp_adam_clip.zip"
 #: What an extra brings along; where it is missing, so is what is written for it.
 EXTRAS = ("matplotlib", "safetensors", "sklearn", "tqdm")

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import errors, layout, schedules, updaters
+from . import errors, layout, presets, schedules, updaters
 from ._core import (
     __version__ as __version__,
     available_isas as available_isas,
@@ -90,6 +90,7 @@ if not TYPE_CHECKING:  # which knows literal lists only, and exports what is imp
         "load_dl4j",
         "load_updater",
         "plot_history",
+        "presets",
         "save_dl4j",
         "set_isa",
         "set_num_threads",
