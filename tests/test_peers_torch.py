@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from peers import (
     MATRICES,
-    SHAPES,
     STEPS,
     Row,
     compare,
@@ -105,6 +104,7 @@ ROWS = (
     Row(
         "Adagrad",
         {
+            "lr_decay": (0.1,),
             "weight_decay": (0.1,),
             "initial_accumulator_value": (0.1,),
             "eps": (1e-3,),
@@ -204,16 +204,6 @@ def test_every_option_alone_and_in_pairs(row: Row) -> None:
         return configuration, torch_steps(row.name, options, rates(base), row.shapes)
 
     assert compare(row, run) > 5
-
-
-@pytest.mark.parametrize("more", [{}, {"weight_decay": 0.1}, {"maximize": True}], ids=str)
-def test_adagrads_own_decay(more: dict[str, Any]) -> None:
-    """Which is a schedule itself, and so takes a number as the rate."""
-    options: dict[str, Any] = {"lr": 0.05, "lr_decay": 0.1, **more}
-    expected = torch_steps("Adagrad", options, None, SHAPES)
-    assert differs(fs.presets.torch.Adagrad(**options), expected, gradients()) <= 1e-12
-    with pytest.raises(ValueError, match="lr_decay: expected 0 beside a schedule, got"):
-        fs.presets.torch.Adagrad(lr=schedule(0.1), lr_decay=0.1)
 
 
 def optim_db() -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flatstep import updaters
 from flatstep.configuration import MultiLayerConfiguration, OnNonfinite
 from flatstep.presets.arguments import Layers, Rate, fraction, nonnegative, positive, rate
-from flatstep.schedules import InverseSchedule, Schedule
+from flatstep.schedules import InverseSchedule
 
 from .common import configure, how_it_computes
 
@@ -101,7 +101,7 @@ def Adagrad(
 
     Args:
         lr: ≥ 0, a number or a schedule.
-        lr_decay: ≥ 0; 0 where lr is a schedule.
+        lr_decay: ≥ 0.
         weight_decay: λ ≥ 0: λ·p is added to the gradient.
         initial_accumulator_value: what h starts at, ≥ 0.
         eps: ε ≥ 0.
@@ -125,12 +125,8 @@ def Adagrad(
     learning_rate = rate(where, "lr", lr)
     lr_decay = nonnegative(where, "lr_decay", lr_decay)
     if lr_decay != 0:
-        if isinstance(learning_rate, Schedule):
-            raise ValueError(
-                f"{where}: lr_decay: expected 0 beside a schedule, got {lr_decay:g}: the two would "
-                "be multiplied; give a schedule that falls by itself"
-            )
-        learning_rate = InverseSchedule(learning_rate, lr_decay, 1.0)
+        falling = InverseSchedule(1.0, lr_decay, 1.0)
+        learning_rate = learning_rate * falling
     return configure(
         where,
         updaters.AdaGrad(
