@@ -201,6 +201,16 @@ COMPILING = ("tests/test_consumer.py", "tests/test_cpp.py", "tests/test_symbols.
 
 
 @nox.session
+def peers(session: nox.Session) -> None:
+    """The presets against PyTorch, optax and Keras: every option with every other."""
+    install(session, ".[peers,test]")
+    session.run(
+        "pytest", "-q", *sorted(str(path) for path in Path("tests").glob("test_peer*.py")),
+        env={"FLATSTEP_PEER_PAIRS": "all"},
+    )  # fmt: skip
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Which lines of cpp/include and python/flatstep no test reaches (GCC): at least 97 % of each.
 

@@ -1,12 +1,15 @@
 """What the tests of the presets share: arrays, rates, options in pairs, and the comparison.
 
 A peer's table is a row for each function: its options with the values to try. Every option is run
-alone and with every other, for 100 steps in float64, at a rate that changes in each step.
+alone and with every other, for 100 steps in float64, at a rate that changes in each step. All the
+pairs take ten minutes: FLATSTEP_PEER_PAIRS=all runs them (`nox -s peers`); without it every second
+is run. `test_peers.py` runs the peers' files, each in a process of its own.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -18,6 +21,7 @@ import pytest
 import flatstep as fs
 
 STEPS = 100
+EVERY = 1 if os.environ.get("FLATSTEP_PEER_PAIRS") == "all" else 2
 SHAPES: Mapping[str, tuple[int, ...]] = {
     "0_W": (4, 3),
     "0_b": (3,),
@@ -96,7 +100,7 @@ class Row:
         pairs = [
             (one, other) for one, other in itertools.combinations(singles, 2) if one[0] != other[0]
         ]
-        for chosen in [(), *((single,) for single in singles), *pairs]:
+        for chosen in [(), *((single,) for single in singles), *pairs[::EVERY]]:
             options = {**self.always, **dict(chosen)}
             if self.legal(options):
                 yield options
