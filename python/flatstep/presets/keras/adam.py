@@ -62,21 +62,7 @@ def Adam(
         array([0.9, 1.1])
     """
     where = "presets.keras.Adam"
-    base = Base(
-        weight_decay,
-        clipnorm,
-        clipvalue,
-        global_clipnorm,
-        use_ema,
-        ema_momentum,
-        ema_overwrite_frequency,
-        loss_scale_factor,
-        gradient_accumulation_steps,
-        exclude_from_weight_decay,
-        clip_norm,
-        layers,
-        on_nonfinite,
-    )
+    base = Base.of(locals())
     return base.configure(where, _adam(where, learning_rate, beta_1, beta_2, epsilon, amsgrad))
 
 
@@ -139,21 +125,7 @@ def AdamW(
         array([0.85, 1.05])
     """
     where = "presets.keras.AdamW"
-    base = Base(
-        weight_decay,
-        clipnorm,
-        clipvalue,
-        global_clipnorm,
-        use_ema,
-        ema_momentum,
-        ema_overwrite_frequency,
-        loss_scale_factor,
-        gradient_accumulation_steps,
-        exclude_from_weight_decay,
-        clip_norm,
-        layers,
-        on_nonfinite,
-    )
+    base = Base.of(locals())
     if weight_decay is None:
         raise TypeError(f"{where}: weight_decay: expected a number, got None")
     return base.configure(where, _adam(where, learning_rate, beta_1, beta_2, epsilon, amsgrad))
@@ -204,21 +176,7 @@ def Adamax(
         array([0.9, 1.1])
     """
     where = "presets.keras.Adamax"
-    base = Base(
-        weight_decay,
-        clipnorm,
-        clipvalue,
-        global_clipnorm,
-        use_ema,
-        ema_momentum,
-        ema_overwrite_frequency,
-        loss_scale_factor,
-        gradient_accumulation_steps,
-        exclude_from_weight_decay,
-        clip_norm,
-        layers,
-        on_nonfinite,
-    )
+    base = Base.of(locals())
     return base.configure(
         where,
         updaters.AdaMax(
@@ -273,21 +231,7 @@ def Nadam(
         1.0
     """
     where = "presets.keras.Nadam"
-    base = Base(
-        weight_decay,
-        clipnorm,
-        clipvalue,
-        global_clipnorm,
-        use_ema,
-        ema_momentum,
-        ema_overwrite_frequency,
-        loss_scale_factor,
-        gradient_accumulation_steps,
-        exclude_from_weight_decay,
-        clip_norm,
-        layers,
-        on_nonfinite,
-    )
+    base = Base.of(locals())
     return base.configure(
         where,
         updaters.NAdam(
@@ -343,21 +287,7 @@ def Lion(
         array([0.9, 1.1])
     """
     where = "presets.keras.Lion"
-    base = Base(
-        weight_decay,
-        clipnorm,
-        clipvalue,
-        global_clipnorm,
-        use_ema,
-        ema_momentum,
-        ema_overwrite_frequency,
-        loss_scale_factor,
-        gradient_accumulation_steps,
-        exclude_from_weight_decay,
-        clip_norm,
-        layers,
-        on_nonfinite,
-    )
+    base = Base.of(locals())
     return base.configure(
         where,
         updaters.Lion(
@@ -414,21 +344,7 @@ def Lamb(
         array([0.9, 1.1])
     """
     where = "presets.keras.Lamb"
-    base = Base(
-        weight_decay,
-        clipnorm,
-        clipvalue,
-        global_clipnorm,
-        use_ema,
-        ema_momentum,
-        ema_overwrite_frequency,
-        loss_scale_factor,
-        gradient_accumulation_steps,
-        exclude_from_weight_decay,
-        clip_norm,
-        layers,
-        on_nonfinite,
-    )
+    base = Base.of(locals())
     updater = updaters.DecayedLamb(
         rate(where, "learning_rate", learning_rate),
         fraction(where, "beta_1", beta_1),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 from flatstep._coerce import strings
@@ -34,6 +34,11 @@ class Base:
     clip_norm: float | None
     layers: Layers
     on_nonfinite: str
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Base:
+        """Those among the arguments of a preset, which are its ``locals()``."""
+        return cls(**{field.name: given[field.name] for field in fields(cls)})
 
     def decay(self, where: str) -> float:
         """The weight decay, 0 for None."""

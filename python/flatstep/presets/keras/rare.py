@@ -66,21 +66,7 @@ def Adafactor(
                [0.75, 0.75]])
     """
     where = "presets.keras.Adafactor"
-    base = Base(
-        weight_decay,
-        clipnorm,
-        clipvalue,
-        global_clipnorm,
-        use_ema,
-        ema_momentum,
-        ema_overwrite_frequency,
-        loss_scale_factor,
-        gradient_accumulation_steps,
-        exclude_from_weight_decay,
-        clip_norm,
-        layers,
-        on_nonfinite,
-    )
+    base = Base.of(locals())
     updater = updaters.Adafactor(
         rate(where, "learning_rate", learning_rate),
         beta_2_decay,
@@ -144,21 +130,7 @@ def Ftrl(
         array([-0.5])
     """
     where = "presets.keras.Ftrl"
-    base = Base(
-        weight_decay,
-        clipnorm,
-        clipvalue,
-        global_clipnorm,
-        use_ema,
-        ema_momentum,
-        ema_overwrite_frequency,
-        loss_scale_factor,
-        gradient_accumulation_steps,
-        exclude_from_weight_decay,
-        clip_norm,
-        layers,
-        on_nonfinite,
-    )
+    base = Base.of(locals())
     updater = updaters.Ftrl(
         rate(where, "learning_rate", learning_rate),
         learning_rate_power,
@@ -244,21 +216,7 @@ def Muon(
         array([-0.1, -0.1])
     """
     where = "presets.keras.Muon"
-    base = Base(
-        weight_decay,
-        clipnorm,
-        clipvalue,
-        global_clipnorm,
-        use_ema,
-        ema_momentum,
-        ema_overwrite_frequency,
-        loss_scale_factor,
-        gradient_accumulation_steps,
-        exclude_from_weight_decay,
-        clip_norm,
-        layers,
-        on_nonfinite,
-    )
+    base = Base.of(locals())
     muon_decay = base.decay(where)
     adam_decay = nonnegative(where, "adam_weight_decay", adam_weight_decay or 0.0)
     updater = updaters.Muon(
@@ -339,21 +297,7 @@ def ScheduleFreeAdamW(
         array([0.9, 1.1])
     """
     where = "presets.keras.ScheduleFreeAdamW"
-    base = Base(
-        weight_decay,
-        clipnorm,
-        clipvalue,
-        global_clipnorm,
-        use_ema,
-        ema_momentum,
-        ema_overwrite_frequency,
-        loss_scale_factor,
-        gradient_accumulation_steps,
-        exclude_from_weight_decay,
-        clip_norm,
-        layers,
-        on_nonfinite,
-    )
+    base = Base.of(locals())
     updater = updaters.ScheduleFreeAdamW(
         rate(where, "learning_rate", learning_rate),
         fraction(where, "beta_1", beta_1),

@@ -57,21 +57,7 @@ def SGD(
         array([0.7, 1.5])
     """
     where = "presets.keras.SGD"
-    base = Base(
-        weight_decay,
-        clipnorm,
-        clipvalue,
-        global_clipnorm,
-        use_ema,
-        ema_momentum,
-        ema_overwrite_frequency,
-        loss_scale_factor,
-        gradient_accumulation_steps,
-        exclude_from_weight_decay,
-        clip_norm,
-        layers,
-        on_nonfinite,
-    )
+    base = Base.of(locals())
     updater: updaters.Updater = updaters.Sgd(rate(where, "learning_rate", learning_rate))
     momentum = fraction(where, "momentum", momentum)
     if momentum != 0:
@@ -132,21 +118,7 @@ def RMSprop(
         array([0.8, 1.2])
     """
     where = "presets.keras.RMSprop"
-    base = Base(
-        weight_decay,
-        clipnorm,
-        clipvalue,
-        global_clipnorm,
-        use_ema,
-        ema_momentum,
-        ema_overwrite_frequency,
-        loss_scale_factor,
-        gradient_accumulation_steps,
-        exclude_from_weight_decay,
-        clip_norm,
-        layers,
-        on_nonfinite,
-    )
+    base = Base.of(locals())
     learning_rate = rate(where, "learning_rate", learning_rate)
     rho = fraction(where, "rho", rho)
     momentum = fraction(where, "momentum", momentum)
@@ -207,21 +179,7 @@ def Adagrad(
         array([0.9, 1.1])
     """
     where = "presets.keras.Adagrad"
-    base = Base(
-        weight_decay,
-        clipnorm,
-        clipvalue,
-        global_clipnorm,
-        use_ema,
-        ema_momentum,
-        ema_overwrite_frequency,
-        loss_scale_factor,
-        gradient_accumulation_steps,
-        exclude_from_weight_decay,
-        clip_norm,
-        layers,
-        on_nonfinite,
-    )
+    base = Base.of(locals())
     return base.configure(
         where,
         updaters.RootAdaGrad(
@@ -277,21 +235,7 @@ def Adadelta(
         array([0.998, 1.002])
     """
     where = "presets.keras.Adadelta"
-    base = Base(
-        weight_decay,
-        clipnorm,
-        clipvalue,
-        global_clipnorm,
-        use_ema,
-        ema_momentum,
-        ema_overwrite_frequency,
-        loss_scale_factor,
-        gradient_accumulation_steps,
-        exclude_from_weight_decay,
-        clip_norm,
-        layers,
-        on_nonfinite,
-    )
+    base = Base.of(locals())
     return base.configure(
         where,
         updaters.AdaDeltaWithRate(

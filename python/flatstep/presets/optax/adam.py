@@ -53,17 +53,29 @@ def adam(
     no_dtype(where, mu_dtype=mu_dtype)
     return configure(
         where,
-        updaters.RootAdam(
-            rate(where, "learning_rate", learning_rate),
-            fraction(where, "b1", b1),
-            fraction(where, "b2", b2),
-            nonnegative(where, "eps", eps),
-            epsilon_root=nonnegative(where, "eps_root", eps_root),
-            nesterov=nesterov,
-        ),
+        _adam(where, learning_rate, b1, b2, eps, eps_root, nesterov),
         clip_norm=clip_norm,
         layers=layers,
         on_nonfinite=on_nonfinite,
+    )
+
+
+def _adam(
+    where: str,
+    learning_rate: Rate,
+    b1: float,
+    b2: float,
+    eps: float,
+    eps_root: float,
+    nesterov: bool,
+) -> updaters.RootAdam:
+    return updaters.RootAdam(
+        rate(where, "learning_rate", learning_rate),
+        fraction(where, "b1", b1),
+        fraction(where, "b2", b2),
+        nonnegative(where, "eps", eps),
+        epsilon_root=nonnegative(where, "eps_root", eps_root),
+        nesterov=nesterov,
     )
 
 
@@ -113,14 +125,7 @@ def adamw(
     no_dtype(where, mu_dtype=mu_dtype)
     return configure(
         where,
-        updaters.RootAdam(
-            rate(where, "learning_rate", learning_rate),
-            fraction(where, "b1", b1),
-            fraction(where, "b2", b2),
-            nonnegative(where, "eps", eps),
-            epsilon_root=nonnegative(where, "eps_root", eps_root),
-            nesterov=nesterov,
-        ),
+        _adam(where, learning_rate, b1, b2, eps, eps_root, nesterov),
         weight_decay=weight_decay,
         mask=mask,
         clip_norm=clip_norm,

@@ -45,7 +45,6 @@ def configure(
     elif mask is not None and mask is not True:
         spared = ParamConfiguration(l2=0.0) if as_l2 else ParamConfiguration(weight_decay=0.0)
         layers = with_params(layers, masked_out(where, mask_name, mask), spared)
-    settings: dict[str, Any] = {"maximize": True} if maximize else {}
     return arguments.configure(
         where,
         updater,
@@ -54,5 +53,5 @@ def configure(
         on_nonfinite=on_nonfinite,
         l2=decay if as_l2 else 0.0,
         decay=0.0 if as_l2 else decay,
-        **settings,
+        maximize=maximize,
     )

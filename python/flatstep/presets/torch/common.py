@@ -42,11 +42,11 @@ def configure(
     layers: Layers,
     on_nonfinite: str,
     maximize: bool = False,
-    l2: Any = 0.0,
-    decay: Any = 0.0,
+    weight_decay: Any = 0.0,
+    decoupled: bool = False,
 ) -> MultiLayerConfiguration:
-    """The configuration; `l2` is added to the gradient, `decay` taken from the parameter."""
-    settings: dict[str, Any] = {"maximize": maximize} if maximize else {}
+    """The configuration; weight decay is added to the gradient, or `decoupled` to the update."""
+    decay = arguments.nonnegative(where, "weight_decay", weight_decay)
     return arguments.configure(
         where,
         updater,
@@ -54,7 +54,7 @@ def configure(
         clip_epsilon=CLIP_EPSILON,
         layers=layers,
         on_nonfinite=on_nonfinite,
-        l2=arguments.nonnegative(where, "weight_decay", l2),
-        decay=arguments.nonnegative(where, "weight_decay", decay),
-        **settings,
+        l2=0.0 if decoupled else decay,
+        decay=decay if decoupled else 0.0,
+        maximize=maximize,
     )

@@ -72,7 +72,7 @@ def SGD(
     return configure(
         where,
         updater,
-        l2=weight_decay,
+        weight_decay=weight_decay,
         maximize=maximize,
         clip_norm=clip_norm,
         layers=layers,
@@ -133,7 +133,7 @@ def ASGD(
             nonnegative(where, "alpha", alpha),
             nonnegative(where, "t0", t0),
         ),
-        l2=weight_decay,
+        weight_decay=weight_decay,
         maximize=maximize,
         clip_norm=clip_norm,
         layers=layers,

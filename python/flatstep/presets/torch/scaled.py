@@ -72,7 +72,7 @@ def RMSprop(
     return configure(
         where,
         updater,
-        l2=weight_decay,
+        weight_decay=weight_decay,
         maximize=maximize,
         clip_norm=clip_norm,
         layers=layers,
@@ -136,7 +136,7 @@ def Adagrad(
                 where, "initial_accumulator_value", initial_accumulator_value
             ),
         ),
-        l2=weight_decay,
+        weight_decay=weight_decay,
         maximize=maximize,
         clip_norm=clip_norm,
         layers=layers,
@@ -189,7 +189,7 @@ def Adadelta(
         updaters.AdaDeltaWithRate(
             rate(where, "lr", lr), fraction(where, "rho", rho), nonnegative(where, "eps", eps)
         ),
-        l2=weight_decay,
+        weight_decay=weight_decay,
         maximize=maximize,
         clip_norm=clip_norm,
         layers=layers,
@@ -248,7 +248,8 @@ def Adafactor(
             nonnegative(where, "eps[1]", epsilon2),
             positive(where, "d", d),
         ),
-        decay=weight_decay,
+        weight_decay=weight_decay,
+        decoupled=True,
         maximize=maximize,
         clip_norm=clip_norm,
         layers=layers,
