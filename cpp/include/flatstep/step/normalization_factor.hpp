@@ -74,7 +74,12 @@ class SumOfSquares {
   /// their chunks are near the border; what lies two scales below never shows.
   WideNumber root() const {
     if (large_ != 0) return {std::sqrt(large_ + std::ldexp(middle_, down)), norm_exponent};
-    if (middle_ != 0) return {std::sqrt(middle_ + std::ldexp(small_, down)), 0};
+    if (middle_ != 0) {
+      // Mostly there is no small part, and a call of ldexp shows in the time of a small step.
+      if (small_ == 0) [[likely]]
+        return {std::sqrt(middle_), 0};
+      return {std::sqrt(middle_ + std::ldexp(small_, down)), 0};
+    }
     return {std::sqrt(small_), -norm_exponent};
   }
 
