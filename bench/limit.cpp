@@ -64,11 +64,15 @@ class ByteLimit {
     });
   }
 
-  void look_and_run() {
+  void look() {
     in_parts([this](std::size_t at, std::size_t n) {
       const volatile Word seen = flatstep_bench::read(n, words() + at);
       static_cast<void>(seen);
     });
+  }
+
+  void look_and_run() {
+    look();
     run();
   }
 
@@ -124,6 +128,7 @@ PYBIND11_MODULE(flatstep_limit, module) {
       .def(py::init<const py::array&, const std::vector<py::array>&, unsigned>(), py::arg("source"),
            py::arg("targets"), py::arg("threads"))
       .def("run", &ByteLimit::run)
+      .def("look", &ByteLimit::look)
       .def("look_and_run", &ByteLimit::look_and_run);
   py::class_<AdamLimit>(module, "AdamLimit")
       .def(py::init<AdamLimit::Array, AdamLimit::Array, AdamLimit::Array, AdamLimit::Array>(),

@@ -15,6 +15,10 @@ STRATEGIES = ("None", "ClipL2PerLayer", "ClipL2Global")
 
 # How many state arrays an updater keeps: with the parameters and the gradient, the bytes of a step.
 STATE_ARRAYS = {updater.name: len(updater.state_names) for updater in _core.updater_registry()}
+# What goes over memory a second time, in arrays, where a norm over the whole parameter comes first:
+# Lamb writes its update and reads it again beside the parameter, Lars reads the gradient and the
+# parameter twice.
+SECOND_PASS = {"Lamb": 3, "Lars": 2}
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,15 @@ class Case:
     updater: str = "Adam"
     dtype: str = "float32"
     between_products: bool = False
+    averages: bool = False
 
     @property
     def bytes(self) -> int:
-        """What a step must move: parameters and state are read and written, gradients read."""
-        words = 3 + 2 * STATE_ARRAYS[self.updater]
+        """What a step must move: parameters, state and averages are read and written, gradients
+        read.
+        """
+        words = 3 + 2 * (STATE_ARRAYS[self.updater] + self.averages)
+        words += SECOND_PASS.get(self.updater, 0)
         return self.network.num_parameters * words * (4 if self.dtype == "float32" else 8)
 
     def __str__(self) -> str:
@@ -70,6 +78,8 @@ class Case:
         if (self.updater, self.dtype) != ("Adam", "float32"):
             parts.append(f"{self.dtype} {self.updater}")
         parts.append("plain" if self.strategy == "None" else self.strategy)
+        if self.averages:
+            parts.append("averages")
         if self.between_products:
             parts.append("in a loop")
         parts.append("1 thread" if self.threads == 1 else f"{self.threads} threads")
@@ -129,6 +139,11 @@ def standard_cases(threads: Sequence[int], *, quick: bool) -> list[Case]:
         Case("loop", network, most, strategy, between_products=True)
         for network in (MLP, deep)
         for strategy in STRATEGIES
+    ]
+    cases += [
+        Case("averages", network, most, averages=averages)
+        for network in (large, largest)
+        for averages in (False, True)
     ]
     cases.append(Case("cache", single(1 << 14), 1))
     # How the cost grows: with the parameters of one array, and with the number of arrays.

@@ -87,6 +87,8 @@ GOALS: tuple[Goal, ...] = (
     *_per("64x1M, clipped", "64x1M", CLIP, (FUSED, 1.5)),
     Goal("16M, every updater", ("updaters",), PLAIN, "byte limit", 0.95, networks=("16M",)),
     Goal("64M, every updater", ("updaters",), PLAIN, "byte limit", 0.95, networks=("64M",)),
+    Goal("16M, averages", ("averages",), PLAIN, "byte limit", 0.95, networks=("16M",)),
+    Goal("64M, averages", ("averages",), PLAIN, "byte limit", 0.95, networks=("64M",)),
     Goal(
         "64x1M, clipped per layer",
         ("64x1M",),

@@ -11,7 +11,8 @@ from comparison.goals import judge, ratio
 from comparison.report import times
 from comparison.results import Result, Run
 
-_TABLES_OF_THEIR_OWN = ("updaters", "float64", "loop", "cache", "sizes", "arrays")
+_TABLES_OF_THEIR_OWN = ("updaters", "averages", "float64", "loop", "cache", "sizes", "arrays")
+BYTES_OF_ADAM = 28
 MARK = re.compile(r"<!-- table: ([\w ]+) -->\n\n(?:\|.*\n)*")
 
 
@@ -99,6 +100,25 @@ class Tables:
             limit = _ratio(by_name, "byte limit, raise", "byte limit")
             yield case.network.name, case.updater, own, limit
 
+    def averages(self) -> Iterable[Sequence[str]]:
+        """What averages beside the parameters cost, in time and in bytes at the step's speed."""
+        yield (
+            "parameters", "step", "with averages", "more bytes a parameter, at the step's speed",
+            "the bytes alone", "… with averages", "limit over step, with averages",
+        )  # fmt: skip
+        of_network: dict[str, list[list[Result]]] = {}
+        for results in self._of("averages"):
+            of_network.setdefault(results[0].case.network.name, []).append(results)
+        for name, (plain, averaged) in of_network.items():
+            without, with_them = ({r.contender: r for r in each} for each in (plain, averaged))
+            own = without["flatstep"].minimum
+            more = (with_them["flatstep"].minimum - own) / own * BYTES_OF_ADAM
+            yield (
+                name, _minimum(without, "flatstep"), _minimum(with_them, "flatstep"), f"{more:.1f}",
+                _minimum(without, "byte limit"), _minimum(with_them, "byte limit"),
+                _ratio(with_them, "byte limit", "flatstep"),
+            )  # fmt: skip
+
     def float64(self) -> Iterable[Sequence[str]]:
         names = ("flatstep", "NumPy", "torch fused", "byte limit")
         yield "float64 Adam", "threads", *names[:3], "the bytes alone"
@@ -151,6 +171,7 @@ class Tables:
             "one thread": lambda: self.cases(1),
             "updaters": self.updaters,
             "looks": self.looks,
+            "averages": self.averages,
             "float64": self.float64,
             "loop": self.loop,
             "sizes": self.sizes,

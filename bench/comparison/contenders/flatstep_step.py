@@ -9,8 +9,10 @@ from comparison.cases import Case
 from comparison.contenders.base import LEARNING_RATE, THRESHOLD, Arrays, import_or_absent
 from comparison.timing import Contender
 
+AVERAGE_DECAY = 0.999
+
 # Where only the bytes count, the ways to pass gradients are left out.
-GROUPS_WITHOUT_VARIANTS = ("updaters", "float64", "cache", "sizes", "loop")
+GROUPS_WITHOUT_VARIANTS = ("updaters", "averages", "float64", "cache", "sizes", "loop")
 
 
 class Flatstep:
@@ -53,6 +55,8 @@ class Flatstep:
             gradient_normalization=case.strategy if strategy is None else strategy,
             gradient_normalization_threshold=THRESHOLD,
             on_nonfinite=on_nonfinite,
+            # An older build, which two_builds.py has beside this one, knows no averages.
+            **({"average_decay": AVERAGE_DECAY} if case.averages else {}),
         )
         updater = fs.MultiLayerUpdater(config, arrays.parameters)
         variants = {"raise": on_nonfinite == "raise", "bound": bound, "flat": flat}

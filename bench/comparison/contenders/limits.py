@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -48,13 +49,8 @@ class Limit:
 
     def contenders(self, case: Case) -> list[Contender]:
         size, dtype = case.network.num_parameters, case.dtype
-        source, *targets = arrays_apart(2 + STATE_ARRAYS[case.updater], size, dtype)
         threads = min(self._threads, 1 + case.bytes // BYTES_PER_THREAD)
-        limit = self._module.ByteLimit(source, targets, threads)
-        found = [
-            Contender("byte limit", limit.run),
-            Contender("byte limit, raise", limit.look_and_run),
-        ]
+        found = self.of_bytes(case, threads)
         if case.group == "cache":
             p, g, m, v = (np.ones(size, dtype) for _ in range(4))
             adam = self._module.AdamLimit(p, g, m, v)
@@ -62,6 +58,43 @@ class Limit:
         if case.group == "tiny":
             found.append(Contender("empty method call", self._module.Empty().call))
         return found
+
+    def of_bytes(self, case: Case, threads: int) -> list[Contender]:
+        """The bytes of a step, and those of one that looks at the gradient first."""
+        count = 2 + STATE_ARRAYS[case.updater] + case.averages
+        gradient, *targets = arrays_apart(count, case.network.num_parameters, case.dtype)
+        calls: list[tuple[Callable[[], object], ...]]
+        if case.updater == "Lamb":
+            # The first pass has the state and the update for targets, and looks at the parameter.
+            parameter, *state = targets
+            (update,) = arrays_apart(1, case.network.num_parameters, case.dtype)
+            first = self._module.ByteLimit(gradient, [*state, update], threads)
+            second = self._module.ByteLimit(update, [parameter], threads)
+            calls = [(first.run, second.look_and_run), (first.look_and_run, second.look_and_run)]
+        elif case.updater == "Lars":
+            second = self._module.ByteLimit(gradient, targets, threads)
+            first = self._module.ByteLimit(targets[0], [gradient], threads)
+            calls = [
+                (first.look, second.look_and_run),
+                (second.look, first.look, second.look_and_run),
+            ]
+        else:
+            limit = self._module.ByteLimit(gradient, targets, threads)
+            calls = [(limit.run,), (limit.look_and_run,)]
+        names = ("byte limit", "byte limit, raise")
+        return [Contender(name, in_turn(*call)) for name, call in zip(names, calls, strict=True)]
+
+
+def in_turn(*calls: Callable[[], object]) -> Callable[[], object]:
+    """One call that makes them all."""
+    if len(calls) == 1:
+        return calls[0]
+
+    def call() -> None:
+        for each in calls:
+            each()
+
+    return call
 
 
 def _run(*command: str | Path) -> None:
