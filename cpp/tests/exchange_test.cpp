@@ -110,8 +110,9 @@ class Network {
     for (const T x : state_) add(static_cast<double>(x));
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
       const flatstep::SlotReport report = updaters_[part]->report(i);
-      for (const double x : {report.gradient_norm, report.group_norm, report.factor,
-                             report.learning_rate, report.update_norm, report.parameter_norm}) {
+      for (const double x :
+           {report.gradient_norm, report.group_norm, report.factor, report.learning_rate,
+            report.trust_ratio, report.update_norm, report.parameter_norm}) {
         add(x);
       }
       add(report.nonfinite ? 1 : 0);
@@ -148,8 +149,10 @@ using Types = testing::Types<float, double>;
 TYPED_TEST_SUITE(Exchange, Types);
 
 TYPED_TEST(Exchange, OfTheirSumsGivesTheBitsOfOne) {
-  for (const std::string_view updater : {"Sgd", "Adam"}) {
+  for (const std::string_view updater : {"Sgd", "Adam", "Lamb", "Lars"}) {
+    const bool trusts = flatstep::find_updater(updater)->trusts != nullptr;
     for (const std::string_view name : flatstep::gradient_normalization_names) {
+      if (trusts && name != "None" && name != "ClipL2PerLayer") continue;  // as of any updater
       for (const Semantics semantics : {Semantics::dl4j_1_0, Semantics::dl4j_0_8}) {
         const auto configuration =
             configuration_of(updater, flatstep::parse_gradient_normalization(name), semantics);

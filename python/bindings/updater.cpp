@@ -296,6 +296,7 @@ void register_reports(py::module_& module) {
       .def_readonly("clipped", &SlotReport::clipped)
       .def_readonly("nonfinite", &SlotReport::nonfinite)
       .def_property_readonly("learning_rate", number(&SlotReport::learning_rate))
+      .def_property_readonly("trust_ratio", number(&SlotReport::trust_ratio))
       .def_property_readonly("update_norm", number(&SlotReport::update_norm))
       .def_property_readonly("parameter_norm", number(&SlotReport::parameter_norm))
       .def_readonly("state_nonfinite", &SlotReport::state_nonfinite);

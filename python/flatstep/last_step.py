@@ -25,6 +25,7 @@ class ParamStep:
             does not count.
         learning_rate: the rate that the step used.
         update_ratio: ‖update‖/‖parameter‖, with ``monitor=True``.
+        trust_ratio: what the updater scaled by the norm of the whole parameter, `Lamb` or `Lars`.
     """
 
     gradient_norm: float | None
@@ -32,6 +33,7 @@ class ParamStep:
     clipped: bool | None
     learning_rate: float | None
     update_ratio: float | None
+    trust_ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +76,15 @@ class LastStep:
     state_nonfinite: tuple[str, ...] = ()
 
 
-def _set_state(self: LastStep, state: Sequence[Any]) -> None:
-    """Also of release 0.1, whose pickles have no ``state_nonfinite``."""
-    for field, value in zip(fields(self), (*state, ()), strict=False):
+def _set_state(self: LastStep | ParamStep, state: Sequence[Any]) -> None:
+    """Also of release 0.1, whose pickles lack the last field."""
+    for field, value in zip(fields(self), (*state, fields(self)[-1].default), strict=False):
         object.__setattr__(self, field.name, value)
 
 
-# In the class itself Python 3.10 would put its own in the place of it.
+# In the classes themselves Python 3.10 would put its own in the place of it.
 LastStep.__setstate__ = _set_state  # type: ignore[attr-defined]
+ParamStep.__setstate__ = _set_state  # type: ignore[attr-defined]
 
 
 def last_step(
@@ -109,6 +112,7 @@ def last_step(
             clipped=None if settings.group == "element" else report.clipped,
             learning_rate=report.learning_rate,
             update_ratio=_ratio(report.update_norm, report.parameter_norm),
+            trust_ratio=report.trust_ratio,
         )
         layers.setdefault(slot.layer, {})[slot.param] = (
             step,

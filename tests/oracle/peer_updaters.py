@@ -206,6 +206,48 @@ def momentum(
     return u, {"b": b}
 
 
+def lamb(
+    g: Array,
+    state: State,
+    *,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    epsilon_root: float,
+    t: int,
+    **_: object,
+) -> Result:
+    m, v = moments(g, state, beta1, beta2)
+    v_hat = v / bias(beta2, t)
+    m_hat = corrected_moment(m, g, beta1, t, nesterov=False)
+    return learning_rate * m_hat / (np.sqrt(v_hat + epsilon_root) + epsilon), {"m": m, "v": v}
+
+
+def lamb_ratio(hyper: Mapping[str, Any], decay: float, of_parameter: Any, of_x: Any) -> Any:
+    left = abs(1 - decay) if hyper["decay_first"] else 1.0
+    return (hyper["learning_rate"] * left) * of_parameter / of_x if left else 1.0
+
+
+def lars(
+    g: Array,
+    state: State,
+    *,
+    learning_rate: float,
+    momentum: float,
+    nesterov: bool,
+    trust_ratio: Any = 1.0,
+    **_: object,
+) -> Result:
+    rate = learning_rate * trust_ratio
+    b = momentum * state["b"] + rate * g
+    return (rate * g + momentum * b if nesterov else b), {"b": b}
+
+
+def lars_ratio(hyper: Mapping[str, Any], decay: float, of_parameter: Any, of_x: Any) -> Any:
+    return hyper["trust_coefficient"] * of_parameter / (of_x + hyper["trust_epsilon"])
+
+
 def ada_delta_with_rate(
     g: Array, state: State, *, learning_rate: float, rho: float, epsilon: float, **_: object
 ) -> Result:
@@ -439,5 +481,35 @@ PEER_UPDATERS: dict[str, Updater] = {
         {"s": ACCUMULATOR, "a": MEAN, "b": VELOCITY},
         (*RMS_CONFIGURATIONS, *MOMENTUM_CONFIGURATIONS),
         roundoffs=30,
+    ),
+    "Lamb": Updater(
+        lamb,
+        ADAM | {"epsilon": 1e-6, "epsilon_root": 0.0, "decay_first": False},
+        {"m": MOMENT, "v": SQUARE},
+        (
+            *ADAM_CONFIGURATIONS,
+            {"epsilon": 1e-3, "epsilon_root": 1e-3, "decay_first": True},
+        ),
+        roundoffs=30,
+        trusts=lambda hyper: "direction" if hyper["decay_first"] else "update",
+        trust_ratio=lamb_ratio,
+    ),
+    "Lars": Updater(
+        lars,
+        {
+            "learning_rate": 0.1,
+            "momentum": 0.9,
+            "trust_coefficient": 1e-3,
+            "trust_epsilon": 0.0,
+            "nesterov": False,
+        },
+        {"b": MOMENT},
+        (
+            {"learning_rate": 0.5, "momentum": 0.5, "trust_coefficient": 1.0, "nesterov": True},
+            {"momentum": 0.0, "trust_epsilon": 1.0},
+        ),
+        roundoffs=12,
+        trusts=lambda hyper: "gradient",
+        trust_ratio=lars_ratio,
     ),
 }

@@ -12,6 +12,7 @@ from oracle.bounds import Bounded
 from oracle.normalization import STRATEGIES, values
 from oracle.schedules import next_rate, value_at
 from oracle.settings import LayerSpec, NetworkSpec, SlotSpec
+from oracle.trust import trust_ratio
 from oracle.updaters import UPDATERS, initial_value, state_names
 
 Array = Any  # a NumPy array, or a Bounded one
@@ -149,11 +150,13 @@ class Network:
                 g = g + slot.l1 * np.sign(p)
             hyper = self.hyper_parameters(slot, iteration, epoch)
             self.scale(slot, hyper)
-            u = self.apply_updater(result, slot, g, hyper, iteration)
+            x = self.apply_updater(result, slot, g, hyper, iteration)
+            decay = 0.0
             if slot.weight_decay and not slot.statistic:
                 rate = hyper.get("learning_rate", 1.0) if slot.weight_decay_apply_lr else 1.0
-                u = u + slot.weight_decay * rate * p
-            result.updates[slot.key] = u
+                decay = slot.weight_decay * rate
+            u = x + decay * p if decay else x
+            result.updates[slot.key] = self.trusted(slot, hyper, x, u, decay, p)
 
     def step_0_8(
         self,
@@ -185,15 +188,17 @@ class Network:
                 hyper["momentum"] = slot.momentum_schedule.get(iteration, hyper["momentum"])
                 result.momenta[slot.key] = hyper["momentum"]
             self.scale(slot, hyper)
-            u = self.apply_updater(result, slot, g, hyper, iteration)
+            x = u = self.apply_updater(result, slot, g, hyper, iteration)
             p = self.read(self.params[slot.key])
             if slot.l2 and not slot.statistic:
                 u = u + slot.l2 * p
             if slot.l1 and not slot.statistic:
                 u = u + slot.l1 * np.sign(p)
-            if self.spec.mini_batch and batch_size != 1:
-                u = u / batch_size
-            result.updates[slot.key] = u
+            batch = batch_size if self.spec.mini_batch else 1
+            if batch != 1:
+                x, u = x / batch, u / batch
+            decay = 0.0 if slot.statistic else slot.l2 / batch
+            result.updates[slot.key] = self.trusted(slot, hyper, x, u, decay, p)
 
     def directed(self, grads: dict[str, Array]) -> dict[str, Array]:
         """Negated where what they are the gradients of is to grow."""
@@ -247,10 +252,32 @@ class Network:
             return g
         state = {name: self.read(array) for name, array in self.state[slot.key].items()}
         row = UPDATERS[slot.updater.name]
+        hyper = {**row.defaults, **hyper}
+        if row.trusts(hyper) == "gradient":
+            p = self.read(self.params[slot.key])
+            hyper["trust_ratio"] = trust_ratio(row, hyper, 0.0, p, g)
         dl4j_0_8 = self.spec.semantics == "dl4j-0.8"
-        given = {**row.defaults, **hyper}
-        u, after = row.formula(g, state, t=iteration + 1, dl4j_0_8=dl4j_0_8, **given)
+        u, after = row.formula(g, state, t=iteration + 1, dl4j_0_8=dl4j_0_8, **hyper)
         result.state[slot.key] = after
+        return u
+
+    def trusted(
+        self,
+        slot: SlotSpec,
+        hyper: Mapping[str, float],
+        x: Array,
+        u: Array,
+        decay: float,
+        p: Array,
+    ) -> Array:
+        """The finished update u, or the direction x that it is made of, times the trust ratio."""
+        row = UPDATERS[slot.updater.name]
+        hyper = {**row.defaults, **hyper}
+        what = "" if slot.statistic else row.trusts(hyper)
+        if what == "update":
+            return u * trust_ratio(row, hyper, decay, p, u)
+        if what == "direction":
+            return x * trust_ratio(row, hyper, decay, p, x) + (u - x)
         return u
 
     def read(self, array: Any) -> Array:

@@ -28,6 +28,9 @@ VALUES: Mapping[str, tuple[Any, ...]] = {
     "threshold": (4.5, 5.0, 1e3),
     "alpha": (0.0, 5.0, 8.0),
     "weight_decay": (0.0, 1e-2),
+    "trust_coefficient": (0.0, 1e-3, 1.0),
+    "trust_epsilon": (0.0, 1e-8, 1.0),
+    "decay_first": (False, True),
 }
 #: Those that may follow a schedule.
 SCHEDULED = ("learning_rate", "momentum", "beta3", "alpha")
@@ -58,6 +61,11 @@ class Updater:
     #: The bound on the rounding error of an update in which no digits cancel, in unit roundoffs: a
     #: few operations more than the formula has.
     roundoffs: int = 0
+    #: What a trust ratio scales, of the hyper-parameters: the "gradient", the "direction" before
+    #: its decay, the finished "update"; "" for nothing.
+    trusts: Callable[[Mapping[str, Any]], str] = lambda hyper: ""
+    #: That ratio, of the hyper-parameters, what is taken of p besides, ‖p‖ and ‖x‖.
+    trust_ratio: Callable[[Mapping[str, Any], float, Any, Any], Any] | None = None
 
 
 def moments(g: Array, state: State, beta1: float, beta2: float) -> tuple[Array, Array]:

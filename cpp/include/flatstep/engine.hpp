@@ -1,7 +1,8 @@
 // The engine runs a plan: one step over parameters, gradients and state.
 //
 //   1. rates, momenta and step scalars, in double, once per rate group
-//   2. norms: a look at each chunk, exchange, factors; updates that must be written down first
+//   2. norms: a look at each chunk, exchange, factors; updates that must be written down first,
+//      and trust ratios
 //   3. the pass, fused or split, and averages of what it leaves
 //   4. rates and counters are committed
 // A step that is refused has changed nothing before 3. The stages of a large network go through 2
@@ -106,6 +107,7 @@ class Engine {
       report.clipped =
           rules_of(plan_.groups[s.group].strategy).has_threshold() && report.factor != 1.0;
     }
+    report.trust_ratio = split_.trust_ratio(slot);
     if (split_.monitors()) {
       const auto measured = split_.measured(s);
       report.update_norm = measured.update_norm;
@@ -132,8 +134,9 @@ class Engine {
     }
     find_factors(step, all);
     if (!split_.write_whole(step, passes_, rates_)) return StepStatus::abandoned;
+    if (split_.trusts_any() && !find_trust_ratios(step, all)) return StepStatus::abandoned;
     pass(step, all);
-    if (exchange_ && split_.monitors()) split_.exchange(step, exchange_);
+    if (exchange_ && split_.monitors()) split_.exchange_monitored(step, exchange_);
     return StepStatus::done;
   }
 
@@ -166,6 +169,15 @@ class Engine {
     norms_.find_factors(step, stage, [&](std::size_t slot, const WideNumber& factor) {
       passes_.set_factor(slot, factor);
     });
+  }
+
+  bool find_trust_ratios(const Step<T>& step, const Stage& all) {
+    sharing_.by_chunk(all, [&](std::size_t begin, std::size_t end) {
+      split_.look_at_trusted(step, passes_, begin, end);
+    });
+    if (exchange_ && !split_.exchange_trusted(step, exchange_)) return false;
+    split_.find_trust_ratios(step, passes_, rates_);
+    return true;
   }
 
   void pass(const Step<T>& step, const Stage& stage) {

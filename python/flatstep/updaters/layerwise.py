@@ -10,9 +10,10 @@ import numpy as np
 
 from flatstep.schedules import Schedule
 
-from .shipped import Ranges, Shipped, direction_of_adam
+from .base import BuiltIn
+from .shipped import Ranges, Shipped
 
-__all__ = ["DecayedLamb", "Fromage", "LayerwiseMomentum", "NovoGrad"]
+__all__ = ["Fromage", "Lamb", "Lars", "NovoGrad"]
 
 
 def _norm(array: Any) -> float:
@@ -22,6 +23,77 @@ def _norm(array: Any) -> float:
 def _ratio(above: float, below: float) -> float:
     """1 where either norm is 0."""
     return above / below if above and below else 1.0
+
+
+@dataclass(frozen=True)
+class Lamb(BuiltIn):
+    r"""LAMB: u = r·x, x = lr·m̂/(√(v̂ + ε_root) + ε) + lr·λ·p; r = lr·‖p‖/‖x‖.
+
+    The trust ratio r makes the update as long as lr·‖p‖; it is 1 where either norm is 0.
+    ``last_step`` shows it. λ is the weight decay of the configuration. State: m, v, as Adam.
+    The norms are over a whole parameter, so a step goes over it twice. Under dl4j-0.8 x is the
+    finished update, which r makes as long whatever the batch. You et al. 2019,
+    https://arxiv.org/abs/1904.00962, as optax has it; with ``decay_first`` as Keras has it.
+
+    Args:
+        learning_rate: lr ≥ 0, a number or a schedule.
+        beta1: β1 in [0, 1].
+        beta2: β2 in [0, 1].
+        epsilon: ε ≥ 0, beside the root.
+        epsilon_root: ε_root ≥ 0, under the root.
+        decay_first: whether the parameter is decayed before its norm is taken: u = r·x + lr·λ·p,
+            r = lr·\|1 − lr·λ\|·‖p‖/‖x‖, and x has no decay.
+
+    Example:
+        >>> import numpy as np, flatstep as fs
+        >>> w = np.array([3.0, 4.0])
+        >>> lamb = fs.Lamb(0.5, decay_first=True)
+        >>> config = fs.MultiLayerConfiguration(updater=lamb, weight_decay=1.0)
+        >>> updater = fs.MultiLayerUpdater(config, {"0_W": w})
+        >>> updater.step({"0_W": np.array([1.0, -1.0])})
+        >>> w.round(3)  # (1.5, 2) − 0.5·2.5/√2·(1, −1)
+        array([0.616, 2.884])
+        >>> round(updater.last_step.layers["0"].params["W"].trust_ratio, 6)  # 2.5/√2
+        1.767769
+    """
+
+    learning_rate: float | Schedule = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-6
+    epsilon_root: float = 0.0
+    decay_first: bool = False
+
+
+@dataclass(frozen=True)
+class Lars(BuiltIn):
+    r"""LARS: b = μ·b + lr·r·g; u = b, with ``nesterov`` lr·r·g + μ·b. State: b.
+
+    The trust ratio r = c·‖p‖/(‖g‖ + trust_epsilon) is 1 where a norm is 0; ``last_step`` shows it.
+    g is the gradient with the configuration's L2 in it, and both norms are over a whole parameter.
+    You, Gitman and Ginsburg 2017, https://arxiv.org/abs/1708.03888, as optax has it.
+
+    Args:
+        learning_rate: lr ≥ 0, a number or a schedule.
+        momentum: μ in [0, 1], a number or a schedule.
+        trust_coefficient: c ≥ 0.
+        trust_epsilon: ≥ 0.
+        nesterov: whether the momentum looks ahead.
+
+    Example:
+        >>> import numpy as np, flatstep as fs
+        >>> w = np.array([3.0, 4.0])
+        >>> config = fs.MultiLayerConfiguration(updater=fs.Lars(0.5, trust_coefficient=0.5))
+        >>> fs.MultiLayerUpdater(config, {"0_W": w}).step({"0_W": np.array([0.0, 1.0])})
+        >>> w
+        array([3.  , 2.75])
+    """
+
+    learning_rate: float | Schedule = 0.1
+    momentum: float | Schedule = 0.9
+    trust_coefficient: float = 1e-3
+    trust_epsilon: float = 0.0
+    nesterov: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,122 +192,3 @@ class NovoGrad(Shipped):
         new = g / scale + self.weight_decay * parameter
         m[...] = new if first else self.beta1 * m + new
         g[...] = learning_rate * m
-
-
-@dataclass(frozen=True, eq=False)
-class DecayedLamb(Shipped):
-    r"""LAMB: u = lr·‖p‖/‖a‖·a, a = m̂/(√(v̂ + root) + ε) + λ·p; a norm of 0 makes the ratio 1.
-
-    With ``decay_first`` the decay is Keras': the parameter is decayed first, p' = p·(1 − lr·λ), the
-    ratio is ‖p'‖/‖a‖ and a has no λ·p. State: m, v. You et al. 2019,
-    https://arxiv.org/abs/1904.00962, as optax and Keras have it. In NumPy.
-
-    Args:
-        learning_rate: lr ≥ 0, a number or a schedule.
-        beta1: β1 in [0, 1].
-        beta2: β2 in [0, 1].
-        epsilon: ε ≥ 0, beside the root.
-        weight_decay: λ ≥ 0.
-        epsilon_root: ≥ 0, under the root.
-        decay_first: whether the parameter is decayed before the ratio is taken.
-
-    Example:
-        >>> import numpy as np, flatstep as fs
-        >>> w = np.array([3.0, 4.0])
-        >>> lamb = fs.DecayedLamb(0.5, weight_decay=1.0, decay_first=True)
-        >>> config = fs.MultiLayerConfiguration(updater=lamb)
-        >>> fs.MultiLayerUpdater(config, {"0_W": w}).step({"0_W": np.array([1.0, -1.0])})
-        >>> w.round(6)  # (1.5, 2) − 0.5·2.5/√2·(1, −1)
-        array([0.616117, 2.883883])
-    """
-
-    state: ClassVar[tuple[str, ...]] = ("m", "v")
-    reads_parameter: ClassVar[bool] = True
-    ranges: ClassVar[Ranges] = MappingProxyType(
-        {
-            "beta1": (0.0, 1.0),
-            "beta2": (0.0, 1.0),
-            "epsilon": (0.0, None),
-            "weight_decay": (0.0, None),
-            "epsilon_root": (0.0, None),
-        }
-    )
-
-    learning_rate: float | Schedule = 1e-3
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-6
-    weight_decay: float = 0.0
-    epsilon_root: float = 0.0
-    decay_first: bool = False
-
-    def get_gradient(
-        self, g: Any, state: Any, learning_rate: Any, iteration: int, parameter: Any = None
-    ) -> None:
-        """The formula."""
-        direction = direction_of_adam(
-            g,
-            state,
-            iteration + 1,
-            self.beta1,
-            self.beta2,
-            self.epsilon,
-            epsilon_root=self.epsilon_root,
-        )
-        rest = parameter
-        if self.decay_first:
-            rest = parameter * (1 - learning_rate * self.weight_decay)
-        else:
-            direction = direction + self.weight_decay * parameter
-        ratio = _ratio(_norm(rest), _norm(direction))
-        g[...] = (parameter - rest) + (learning_rate * ratio) * direction
-
-
-@dataclass(frozen=True, eq=False)
-class LayerwiseMomentum(Shipped):
-    r"""LARS: b = μ·b + lr·ratio·g; u = b, with ``nesterov`` lr·ratio·g + μ·b.
-
-    ratio = trust_coefficient·‖p‖/(‖g‖ + trust_epsilon), 1 where a norm is 0. A decay is the
-    configuration's L2, which goes into g. State: b. You, Gitman and Ginsburg 2017,
-    https://arxiv.org/abs/1708.03888, as optax has it. In NumPy.
-
-    Args:
-        learning_rate: lr ≥ 0, a number or a schedule.
-        momentum: μ in [0, 1].
-        trust_coefficient: ≥ 0.
-        trust_epsilon: ≥ 0.
-        nesterov: whether the momentum looks ahead.
-
-    Example:
-        >>> import numpy as np, flatstep as fs
-        >>> w = np.array([3.0, 4.0])
-        >>> lars = fs.LayerwiseMomentum(0.5, trust_coefficient=0.5)
-        >>> config = fs.MultiLayerConfiguration(updater=lars)
-        >>> fs.MultiLayerUpdater(config, {"0_W": w}).step({"0_W": np.array([0.0, 1.0])})
-        >>> w
-        array([3.  , 2.75])
-    """
-
-    state: ClassVar[tuple[str, ...]] = ("b",)
-    reads_parameter: ClassVar[bool] = True
-    ranges: ClassVar[Ranges] = MappingProxyType(
-        {"momentum": (0.0, 1.0), "trust_coefficient": (0.0, None), "trust_epsilon": (0.0, None)}
-    )
-
-    learning_rate: float | Schedule = 0.1
-    momentum: float = 0.9
-    trust_coefficient: float = 1e-3
-    trust_epsilon: float = 0.0
-    nesterov: bool = False
-
-    def get_gradient(
-        self, g: Any, state: Any, learning_rate: Any, iteration: int, parameter: Any = None
-    ) -> None:
-        """The formula."""
-        b, of_parameter, of_gradient = state["b"], _norm(parameter), _norm(g)
-        ratio = 1.0
-        if of_parameter and of_gradient:
-            ratio = self.trust_coefficient * of_parameter / (of_gradient + self.trust_epsilon)
-        scaled = g * (learning_rate * ratio)
-        b[...] = self.momentum * b + scaled
-        g[...] = scaled + self.momentum * b if self.nesterov else b

@@ -74,6 +74,10 @@ struct UpdaterInfo {
       own_shape{};
   void (*constants)(const double* values, const StepContext&, double* out) = nullptr;
   std::size_t constant_count = 0;
+  /// What its trust ratio scales, at its values, and that ratio; nullptr: it has none.
+  Trusted (*trusts)(const double* values) = nullptr;
+  double (*trust_ratio)(const double* values, double decay, double parameter_norm,
+                        double norm) = nullptr;
 
   /// Place in the kernel tables, or -1 for an updater of the user's own.
   int index = -1;
@@ -167,6 +171,16 @@ void constants_of(const double* values, const StepContext& step, double* out) {
   }
 }
 
+template <class U>
+Trusted trusted_by(const double* values) {
+  return U::trusts(values_of<U>(values));
+}
+
+template <class U>
+double trust_ratio_of(const double* values, double decay, double parameter_norm, double norm) {
+  return U::trust_ratio(values_of<U>(values), decay, parameter_norm, norm);
+}
+
 template <class... U>
 const std::vector<UpdaterInfo>& registry(UpdaterList<U...>);
 
@@ -185,6 +199,10 @@ UpdaterInfo describe_updater(int index) {
   info.initial_state = &detail::initial_state_of<U>;
   info.constants = &detail::constants_of<U>;
   info.constant_count = number_of_constants<U>;
+  if constexpr (requires { &U::trusts; }) {
+    info.trusts = &detail::trusted_by<U>;
+    info.trust_ratio = &detail::trust_ratio_of<U>;
+  }
   info.index = index;
   return info;
 }

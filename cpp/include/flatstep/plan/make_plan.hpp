@@ -10,6 +10,7 @@
 #include <flatstep/schedule.hpp>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstdint>
 #include <limits>
@@ -57,7 +58,9 @@ inline std::size_t hash_of(const SlotSettings& slot) {
 
 inline std::size_t hash_of(const Run& run) {
   Hash hash;
-  hash.add(run.rate_group).add(reinterpret_cast<std::uintptr_t>(run.updater));
+  hash.add(run.rate_group)
+      .add(reinterpret_cast<std::uintptr_t>(run.updater))
+      .add(run.trusting_slot);
   for (const double number :
        {run.clamp, run.l1_before, run.l2_before, run.l1_after, run.l2_after}) {
     hash.add(number);
@@ -87,7 +90,8 @@ class PlanBuilder {
     }
     make_groups();
     plan_.looks_first = settings_.on_nonfinite != OnNonfinite::propagate ||
-                        !plan_.callback_slots.empty() || has_global_group() || share_.parts > 1;
+                        !plan_.callback_slots.empty() || !plan_.trusting_slots.empty() ||
+                        has_global_group() || share_.parts > 1;
     order_chunks();
     make_stages();
     return std::move(plan_);
@@ -102,6 +106,14 @@ class PlanBuilder {
     return settings_.slots[i].visible_bias && !settings_.slots[i].pretrain;
   }
 
+  static Trusted trusted_by(const UpdaterConfiguration& updater) {
+    if (updater.kind->trusts == nullptr) return Trusted::nothing;
+    std::array<double, max_hyper_parameters> values{};
+    std::ranges::transform(updater.values, values.begin(),
+                           [](const Schedule& value) { return value.at(0, 0); });
+    return updater.kind->trusts(values.data());
+  }
+
   void add_slot(std::size_t i) {
     const SlotSettings& s = settings_.slots[i];
     const OrderRules& rules = settings_.rules();
@@ -113,6 +125,7 @@ class PlanBuilder {
     Run run{};
     run.rate_group = rate_group_of(i);
     run.updater = s.updater.kind;
+    run.trusting_slot = none;
     run.clamp = rules_of(settings_.strategy_of(i)).group == NormalizationGroup::element
                     ? settings_.layer_of(i).threshold
                     : std::numeric_limits<double>::infinity();
@@ -131,6 +144,11 @@ class PlanBuilder {
         run.callback = s.updater.kind;
         run.updater = &registered<NoOp>();
         plan_.callback_slots.push_back(i);
+      }
+      run.trusts = trusted_by(s.updater);
+      if (run.trusts != Trusted::nothing) {
+        run.trusting_slot = i;
+        plan_.trusting_slots.push_back(i);
       }
     }
     slot.run =

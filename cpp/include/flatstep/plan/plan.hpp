@@ -47,6 +47,8 @@ struct Run {
   double l2_after;
   bool l2_after_applies_rate;  ///< is multiplied by the learning rate, as weight decay may be
   bool divides_after;          ///< by the batch, after everything else
+  Trusted trusts;              ///< what a trust ratio scales
+  std::size_t trusting_slot;   ///< whose, and nobody else's, is the run then; or none
 
   bool regularizes() const {
     return l1_before != 0 || l2_before != 0 || l1_after != 0 || l2_after != 0;
@@ -106,6 +108,7 @@ struct Plan {
   std::vector<Stage> stages;
   std::vector<Stretch> stretches;
   std::vector<std::size_t> callback_slots;
+  std::vector<std::size_t> trusting_slots;  ///< those with a trust ratio
   /// Every norm and look comes before anything is changed. There is only one stage then.
   bool looks_first = false;
 };

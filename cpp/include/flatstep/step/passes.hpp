@@ -46,10 +46,7 @@ class Passes {
         constants.l2_after = static_cast<T>(run.l2_after * rates.learning_rate(run.rate_group));
       }
       if (run.divides_after) constants.post = static_cast<T>(inverse_batch);
-      const auto& scalars = rates.scalars(run.rate_group);
-      for (std::size_t i = 0; i < run.updater->constant_count; ++i) {
-        constants.updater[i] = static_cast<T>(scalars[i]);
-      }
+      set_scalars(plan, k, rates.scalars(run.rate_group));
     }
     if (batch_of_factors_ == inverse_batch) return;
     batch_of_factors_ = inverse_batch;
@@ -57,6 +54,14 @@ class Passes {
       const PlanSlot& slot = plan.slots[segment_slots_[k]];
       if (slot.group != none) continue;
       set_pre(k, {slot.divides_before ? inverse_batch : 1.0, 0});
+    }
+  }
+
+  /// The step scalars of a run's updater.
+  void set_scalars(const Plan& plan, std::size_t run,
+                   const std::array<double, max_constants>& scalars) {
+    for (std::size_t i = 0; i < plan.runs[run].updater->constant_count; ++i) {
+      constants_[run].updater[i] = static_cast<T>(scalars[i]);
     }
   }
 
@@ -123,6 +128,12 @@ class Passes {
                          const PassConstants<T>& constants, unsigned kind) {
     kernels_of(step.kernels, step.plan.runs[run])
         .passes[kind](segments.data(), segments.size(), constants);
+  }
+  /// What comes before a run's updater, or after it: one call of NoOp's kernel.
+  static void run_without_updater(const Step<T>& step, const Segment<T>& segment,
+                                  const PassConstants<T>& constants, unsigned kind) {
+    step.kernels.updaters[static_cast<std::size_t>(registered<NoOp>().index)].passes[kind](
+        &segment, 1, constants);
   }
 
  private:

@@ -72,6 +72,9 @@ class Rates {
     return g.learning_rate < 0 ? no_value : g.values[static_cast<std::size_t>(g.learning_rate)];
   }
 
+  /// The values of a group's hyper-parameters.
+  const double* values(std::size_t group) const { return groups_[group].values.data(); }
+
   const std::array<double, max_constants>& scalars(std::size_t group) const {
     return groups_[group].scalars;
   }

@@ -18,8 +18,10 @@ enum class StepStatus {
   done,
   skipped,    ///< on_nonfinite "skip": nothing changed but the count of skipped steps
   nonfinite,  ///< on_nonfinite "raise": nothing changed
-  abandoned,  ///< a callback updater or the exchange failed: nothing changed
-  invalid,    ///< a gradient is missing, or a count is out of range: nothing changed
+  /// A callback updater or the exchange failed: nothing changed, but where it was the exchange of the
+  /// norms of updates, which wait for their trust ratios, the state of these updaters.
+  abandoned,
+  invalid,  ///< a gradient is missing, or a count is out of range: nothing changed
 };
 
 struct StepReport {
@@ -36,6 +38,7 @@ struct SlotReport {
   bool clipped = false;
   bool nonfinite = false;
   double learning_rate = no_value;
+  double trust_ratio = no_value;     ///< where its updater has one
   double update_norm = no_value;     ///< monitored: ‖update‖
   double parameter_norm = no_value;  ///< monitored: ‖parameter‖ before the step
   /// Monitored: the updater's state has an infinity or NaN in it, as one gradient leaves there whose

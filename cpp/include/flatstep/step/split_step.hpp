@@ -1,12 +1,16 @@
 // The split step: an update is written down, looked at, and only then applied. For whatever needs
-// the finished update: monitoring measures it, a callback updater makes it.
+// the finished update: monitoring measures it, a callback updater makes it, a trust ratio scales it.
 //
-//   write   u' into memory of its own: by the run's kernel, stretch by stretch; a callback's for the
-//           whole slot, before anything is changed, as it may fail
-//   look    ‖u'‖ and ‖p‖, and whether the state is finite, where they are monitored
+//   write   u' into memory of its own: by the run's kernel, stretch by stretch; for the whole slot
+//           where a callback makes it, before anything is changed, as that may fail, and where it
+//           waits for its trust ratio
+//   look    ‖u'‖ and ‖p‖ for trust ratios, and where they are monitored, then also whether the state
+//           is finite
 //   apply   p −= u', or u' to where the caller wants it
 //
-// The same bits as the fused pass, which does all three in registers.
+// The same bits as the fused pass, which does all three in registers. A trust ratio of the gradient
+// needs nothing written: it is looked at as the updater will get it, and the ratio is in the
+// constants of the fused pass.
 #pragma once
 
 #include <flatstep/step/exchange.hpp>
@@ -16,6 +20,7 @@
 #include <array>
 #include <cstddef>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace flatstep {
@@ -26,13 +31,18 @@ class SplitStep {
  public:
   /// @param monitor look at every update
   SplitStep(const Layout& layout, const Plan& plan, bool monitor)
-      : monitor_(monitor), looks_(monitor ? plan.chunks.size() : 0) {
+      : monitor_(monitor),
+        monitored_(monitor ? plan.chunks.size() : 0),
+        trusted_(plan.trusting_slots.empty() ? 0 : plan.chunks.size()),
+        trust_ratios_(plan.trusting_slots.empty() ? 0 : layout.slots.size(), no_value) {
     std::size_t elements = 0;
     std::size_t state_elements = 0;
-    for (const std::size_t i : plan.callback_slots) {
+    for (std::size_t i = 0; i < layout.slots.size(); ++i) {
+      if (!plan.slots[i].active || !is_written_whole(plan, i)) continue;
       const LayoutSlot& slot = layout.slots[i];
       written_.push_back({i, elements, state_elements, {}});
       elements += slot.size;
+      if (run_of(plan, i).callback == nullptr) continue;
       for (std::size_t a = 0; a < slot.state.size(); ++a) {
         state_elements += slot.state[a].size;
         written_.back().shapes.push_back(slot.state_shape(a));
@@ -43,9 +53,10 @@ class SplitStep {
   }
 
   bool monitors() const { return monitor_; }
+  bool trusts_any() const { return !trusted_.empty(); }
   /// Whether the pass over that slot is split.
   bool splits(const Plan& plan, std::size_t slot) const {
-    return monitor_ || plan.runs[plan.slots[slot].run].callback != nullptr;
+    return monitor_ || is_written_whole(plan, slot);
   }
   /// Whether that of any slot is.
   bool splits_any() const { return monitor_ || !written_.empty(); }
@@ -54,9 +65,10 @@ class SplitStep {
   /// changed, where one fails.
   bool write_whole(const Step<T>& step, const Passes<T>& passes, const Rates& rates) {
     for (const Written& written : written_) {
-      if (!call(step, passes, rates, written)) return false;
+      if (is_callback(step, written) && !call(step, passes, rates, written)) return false;
     }
     for (const Written& written : written_) {
+      if (!is_callback(step, written)) continue;
       const T* from = states_.data() + written.state;
       for (const StateArray& array : step.layout.slots[written.slot].state) {
         std::copy_n(from, array.size, step.state_view.data() + array.offset);
@@ -66,11 +78,71 @@ class SplitStep {
     return true;
   }
 
+  /// Looks at what trust ratios are to scale of these chunks, and writes down the updates that wait
+  /// for theirs.
+  void look_at_trusted(const Step<T>& step, const Passes<T>& passes, std::size_t begin,
+                       std::size_t end) {
+    for (std::size_t c = begin; c < end; ++c) {
+      const Chunk& chunk = step.plan.chunks[c];
+      const Run& run = run_of(step.plan, chunk.slot);
+      if (run.trusts == Trusted::nothing) continue;
+      PassConstants<T> constants = passes.constants(step.plan.slots[chunk.slot].run);
+      if (run.trusts != Trusted::update) {
+        constants.l2_after = constants.l1_after = 0;
+        constants.post = 1;
+      }
+      T* const whole = whole_update(step.plan, chunk.slot);
+      T stack[block_size];
+      Look look;
+      for (std::size_t at = 0; at < chunk.size; at += block_size) {
+        const std::size_t size = std::min(block_size, chunk.size - at);
+        Segment<T> part = passes.part_of(chunk.slot, chunk.offset + at, size);
+        part.update = whole == nullptr ? stack : whole + chunk.offset + at;
+        const unsigned kind = Passes<T>::kind_of(run, false);
+        if (run.trusts == Trusted::gradient) {
+          Passes<T>::run_without_updater(step, part, constants, kind);
+        } else {
+          Passes<T>::run_kernel(step, step.plan.slots[chunk.slot].run, {&part, 1}, constants, kind);
+        }
+        look.update.add(step.kernels.sum_of_squares(part.update, size));
+        look.parameter.add(step.kernels.sum_of_squares(part.parameter, size));
+      }
+      trusted_[c] = look;
+    }
+  }
+
+  /// Trust ratios of the norms over whole slots. Those of gradients go into the constants of the
+  /// slot's run.
+  void find_trust_ratios(const Step<T>& step, Passes<T>& passes, const Rates& rates) {
+    for (const std::size_t i : step.plan.trusting_slots) {
+      const std::size_t k = step.plan.slots[i].run;
+      const Run& run = step.plan.runs[k];
+      const Measured measured = sum_over(trusted_, step.plan.slots[i]);
+      const double* const values = rates.values(run.rate_group);
+      const PassConstants<T>& constants = passes.constants(k);
+      const double decay = static_cast<double>(constants.l2_after * constants.post);
+      const double ratio =
+          run.updater->trust_ratio(values, decay, measured.parameter_norm, measured.update_norm);
+      trust_ratios_[i] = ratio;
+      if (run.trusts != Trusted::gradient) continue;
+      std::array<double, max_constants> scalars{};
+      run.updater->constants(values, {step.iteration, *step.plan.rules, ratio}, scalars.data());
+      passes.set_scalars(step.plan, k, scalars);
+    }
+  }
+
+  /// NaN where the slot has none, or had none yet.
+  double trust_ratio(std::size_t slot) const {
+    return trust_ratios_.empty() ? no_value : trust_ratios_[slot];
+  }
+
   /// Looks at one chunk's update and applies it, after writing what is not written yet.
   void pass_chunk(const Step<T>& step, const Passes<T>& passes, std::size_t c) {
     const Chunk& chunk = step.plan.chunks[c];
     const std::size_t run = step.plan.slots[chunk.slot].run;
     const T* const whole = whole_update(step.plan, chunk.slot);
+    const bool is_scaled = whole != nullptr && step.plan.runs[run].trusts != Trusted::nothing;
+    const bool applies_at_once = is_scaled && !monitor_ && step.applies();
     T stack[block_size];
     Look look;
     for (std::size_t begin = 0; begin < chunk.size; begin += block_size) {
@@ -79,7 +151,13 @@ class SplitStep {
       T* const wanted = part.update;  // where the caller wants it, if anywhere
       if (monitor_) look.parameter.add(step.kernels.sum_of_squares(part.parameter, size));
       const T* update = whole == nullptr ? nullptr : whole + chunk.offset + begin;
-      if (update == nullptr) {
+      if (is_scaled) {
+        if (step.applies()) part.update = stack;
+        part.gradient = update;
+        scale(step, passes, run, part, applies_at_once);
+        if (applies_at_once) continue;
+        update = part.update;
+      } else if (update == nullptr) {
         if (step.applies()) part.update = stack;
         Passes<T>::run_kernel(step, run, {&part, 1}, passes.constants(run),
                               Passes<T>::kind_of(step.plan.runs[run], false));
@@ -97,29 +175,16 @@ class SplitStep {
         std::copy_n(update, size, wanted);
       }
     }
-    if (monitor_) looks_[c] = look;
+    if (monitor_) monitored_[c] = look;
   }
 
-  /// Makes the looks at this engine's chunks those at all chunks: two sums at three scales each, and
-  /// whether the state is not finite.
-  bool exchange(const Step<T>& step, const Exchange& exchange) {
-    return detail::exchange_chunks<7>(
-        step.plan, exchange, step.mode,
-        [&](std::size_t c) {
-          const auto update = looks_[c].update.parts();
-          const auto parameter = looks_[c].parameter.parts();
-          return std::array{update[0],
-                            update[1],
-                            update[2],
-                            parameter[0],
-                            parameter[1],
-                            parameter[2],
-                            looks_[c].state_finite ? 0.0 : 1.0};
-        },
-        [&](std::size_t c, std::span<const double, 7> found) {
-          looks_[c] = {SumOfSquares::of_parts(found.template first<3>()),
-                       SumOfSquares::of_parts(found.template subspan<3, 3>()), found[6] == 0};
-        });
+  /// Makes what monitoring saw of this engine's chunks what it saw of all chunks.
+  bool exchange_monitored(const Step<T>& step, const Exchange& exchange) {
+    return exchange_looks(step, exchange, monitored_);
+  }
+  /// And what was seen for trust ratios.
+  bool exchange_trusted(const Step<T>& step, const Exchange& exchange) {
+    return exchange_looks(step, exchange, trusted_);
   }
 
   struct Measured {
@@ -128,15 +193,7 @@ class SplitStep {
     bool state_finite;
   };
   /// What monitoring saw of a slot.
-  Measured measured(const PlanSlot& slot) const {
-    Look sum;
-    for (std::size_t c = slot.chunk_begin; c < slot.chunk_end; ++c) {
-      sum.update.add(looks_[c].update, 1.0);
-      sum.parameter.add(looks_[c].parameter, 1.0);
-      sum.state_finite = sum.state_finite && looks_[c].state_finite;
-    }
-    return {sum.update.root().get(), sum.parameter.root().get(), sum.state_finite};
-  }
+  Measured measured(const PlanSlot& slot) const { return sum_over(monitored_, slot); }
 
  private:
   /// Elements of an update on the stack.
@@ -147,7 +204,7 @@ class SplitStep {
     SumOfSquares parameter;
     bool state_finite = true;
   };
-  /// A slot whose update is written as a whole, and where that and its state lie.
+  /// A slot whose update is written as a whole, and where that lies; a callback's state, too.
   struct Written {
     std::size_t slot;
     std::size_t update;
@@ -155,10 +212,71 @@ class SplitStep {
     std::vector<std::vector<std::size_t>> shapes;  ///< of its state arrays
   };
 
+  static const Run& run_of(const Plan& plan, std::size_t slot) {
+    return plan.runs[plan.slots[slot].run];
+  }
+  static bool is_written_whole(const Plan& plan, std::size_t slot) {
+    const Run& run = run_of(plan, slot);
+    return run.callback != nullptr || run.trusts == Trusted::direction ||
+           run.trusts == Trusted::update;
+  }
+  static bool is_callback(const Step<T>& step, const Written& written) {
+    return run_of(step.plan, written.slot).callback != nullptr;
+  }
+
+  /// Two sums at three scales each, and whether the state is not finite.
+  static bool exchange_looks(const Step<T>& step, const Exchange& exchange,
+                             std::vector<Look>& looks) {
+    return detail::exchange_chunks<7>(
+        step.plan, exchange, step.mode,
+        [&](std::size_t c) {
+          const auto update = looks[c].update.parts();
+          const auto parameter = looks[c].parameter.parts();
+          return std::array{update[0],
+                            update[1],
+                            update[2],
+                            parameter[0],
+                            parameter[1],
+                            parameter[2],
+                            looks[c].state_finite ? 0.0 : 1.0};
+        },
+        [&](std::size_t c, std::span<const double, 7> found) {
+          looks[c] = {SumOfSquares::of_parts(found.template first<3>()),
+                      SumOfSquares::of_parts(found.template subspan<3, 3>()), found[6] == 0};
+        });
+  }
+
+  static Measured sum_over(const std::vector<Look>& looks, const PlanSlot& slot) {
+    Look sum;
+    for (std::size_t c = slot.chunk_begin; c < slot.chunk_end; ++c) {
+      sum.update.add(looks[c].update, 1.0);
+      sum.parameter.add(looks[c].parameter, 1.0);
+      sum.state_finite = sum.state_finite && looks[c].state_finite;
+    }
+    return {sum.update.root().get(), sum.parameter.root().get(), sum.state_finite};
+  }
+
+  /// What was written, times its trust ratio; and the decay, where the ratio is of the direction.
+  void scale(const Step<T>& step, const Passes<T>& passes, std::size_t run, Segment<T>& part,
+             bool applies) const {
+    PassConstants<T> after = passes.constants(run);
+    after.l2_before = after.l1_before = 0;
+    unsigned kind = Passes<T>::kind_of(step.plan.runs[run], applies) & ~pass_clamps;
+    if (step.plan.runs[run].trusts == Trusted::update) {
+      after.post = 1;
+      kind &= ~pass_regularizes;
+    }
+    split_factor<T>({trust_ratios_[step.plan.runs[run].trusting_slot], 0}, part.pre);
+    Passes<T>::run_without_updater(step, part, after, kind);
+  }
+
   const T* whole_update(const Plan& plan, std::size_t slot) const {
-    if (plan.runs[plan.slots[slot].run].callback == nullptr) return nullptr;
+    if (!is_written_whole(plan, slot)) return nullptr;
     const auto found = std::ranges::lower_bound(written_, slot, {}, &Written::slot);
     return updates_.data() + found->update;
+  }
+  T* whole_update(const Plan& plan, std::size_t slot) {
+    return const_cast<T*>(std::as_const(*this).whole_update(plan, slot));
   }
 
   /// What comes before the callback, the callback, what comes after it: all on memory of our own.
@@ -210,7 +328,10 @@ class SplitStep {
   }
 
   bool monitor_;
-  std::vector<Look> looks_;  ///< per chunk, where monitored
+  // Per chunk.
+  std::vector<Look> monitored_;
+  std::vector<Look> trusted_;
+  std::vector<double> trust_ratios_;  ///< per slot
   std::vector<Written> written_;
   std::vector<T> updates_;
   std::vector<T> states_;

@@ -21,7 +21,9 @@
 //
 // `apply` is compiled once per instruction set, so it uses nothing but the operations of the vector
 // type V; `constants` runs in double on the calling thread. `initial_state(array, h, rules)`
-// may be added where a state does not start at 0. updaters.hpp lists the updaters.
+// may be added where a state does not start at 0; `trusts(h)` and `trust_ratio(h, decay,
+// parameter_norm, norm)` where what a norm of the whole parameter allows scales something (Trusted).
+// updaters.hpp lists the updaters.
 #pragma once
 
 #include <flatstep/semantics.hpp>
@@ -91,6 +93,21 @@ constexpr HyperParameter choice(std::string_view name, const std::string_view (&
           false, &choices[0], N};
 }
 
+/// What a trust ratio, which compares its norm with that of the parameter, scales.
+enum class Trusted {
+  nothing,
+  gradient,   ///< as the updater gets it: normalised, regularised
+  direction,  ///< what the updater makes of it, before decay
+  update      ///< the finished update
+};
+
+/// coefficient·‖p‖/(‖x‖ + ε); 1 where either norm is 0.
+constexpr double norm_ratio(double parameter_norm, double norm, double coefficient = 1.0,
+                            double epsilon = 0.0) {
+  if (parameter_norm == 0.0 || norm == 0.0) return 1.0;
+  return coefficient * parameter_norm / (norm + epsilon);
+}
+
 /// The table of an updater that has no hyper-parameters.
 struct NoHyperParameters {};
 
@@ -111,6 +128,7 @@ struct StateNames<0> {
 struct StepContext {
   std::int64_t iteration;
   const OrderRules& rules;
+  double trust_ratio = 1.0;  ///< of the gradient, where that is what is trusted
 
   /// t of the papers: 1 in the first step.
   std::uint64_t t() const { return static_cast<std::uint64_t>(iteration) + 1; }

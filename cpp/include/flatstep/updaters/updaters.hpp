@@ -10,6 +10,8 @@
 #include <flatstep/updaters/adam.hpp>
 #include <flatstep/updaters/ams_grad.hpp>
 #include <flatstep/updaters/corrected_ams_grad.hpp>
+#include <flatstep/updaters/lamb.hpp>
+#include <flatstep/updaters/lars.hpp>
 #include <flatstep/updaters/lion.hpp>
 #include <flatstep/updaters/momentum.hpp>
 #include <flatstep/updaters/n_adam.hpp>
@@ -51,6 +53,6 @@ using Updaters = UpdaterList<  //
     Nadam,                     //
     AdaBelief, RootAdam, NAdam, CorrectedAMSGrad, RAdam, Yogi, Lion, AdEMAMix, Momentum,
     AdaDeltaWithRate, RootAdaGrad, RootRmsProp, CenteredRmsProp, MomentumRmsProp,
-    CenteredMomentumRmsProp>;
+    CenteredMomentumRmsProp, Lamb, Lars>;
 
 }  // namespace flatstep

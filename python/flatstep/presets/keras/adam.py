@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from flatstep import updaters
 from flatstep.configuration import MultiLayerConfiguration, OnNonfinite
@@ -321,8 +320,8 @@ def Lamb(
 ) -> MultiLayerConfiguration:
     r"""``keras.optimizers.Lamb``: u = lr·‖p‖/‖a‖·a, a being Adam's direction. Exact.
 
-    With a weight decay ‖p‖ is that of the decayed parameter. It is computed in NumPy. You et al.
-    2019, https://arxiv.org/abs/1904.00962.
+    With a weight decay ‖p‖ is that of the decayed parameter. You et al. 2019,
+    https://arxiv.org/abs/1904.00962.
 
     Args:
         learning_rate: ≥ 0, a number or a schedule.
@@ -345,12 +344,13 @@ def Lamb(
     """
     where = "presets.keras.Lamb"
     base = Base.of(locals())
-    updater = updaters.DecayedLamb(
-        rate(where, "learning_rate", learning_rate),
-        fraction(where, "beta_1", beta_1),
-        fraction(where, "beta_2", beta_2),
-        nonnegative(where, "epsilon", epsilon),
-        base.decay(where),
-        decay_first=True,
+    return base.configure(
+        where,
+        updaters.Lamb(
+            rate(where, "learning_rate", learning_rate),
+            fraction(where, "beta_1", beta_1),
+            fraction(where, "beta_2", beta_2),
+            nonnegative(where, "epsilon", epsilon),
+            decay_first=True,
+        ),
     )
-    return base.configure(where, updater, replace(updater, weight_decay=0.0))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from flatstep import updaters
 from flatstep.configuration import MultiLayerConfiguration, OnNonfinite, ParamConfiguration
 from flatstep.presets.arguments import (
@@ -269,20 +267,22 @@ def lamb(
         array([0.9, 1.1])
     """
     where = "presets.optax.lamb"
-    updater = updaters.DecayedLamb(
+    updater = updaters.Lamb(
         rate(where, "learning_rate", learning_rate),
         fraction(where, "b1", b1),
         fraction(where, "b2", b2),
         nonnegative(where, "eps", eps),
-        nonnegative(where, "weight_decay", weight_decay),
         nonnegative(where, "eps_root", eps_root),
     )
-    if mask is False:
-        updater = replace(updater, weight_decay=0.0)
-    elif mask is not None and mask is not True:
-        spared = ParamConfiguration(updater=replace(updater, weight_decay=0.0))
-        layers = with_params(layers, masked_out(where, "mask", mask), spared)
-    return configure(where, updater, clip_norm=clip_norm, layers=layers, on_nonfinite=on_nonfinite)
+    return configure(
+        where,
+        updater,
+        weight_decay=weight_decay,
+        mask=mask,
+        clip_norm=clip_norm,
+        layers=layers,
+        on_nonfinite=on_nonfinite,
+    )
 
 
 def lars(
@@ -332,7 +332,7 @@ def lars(
     without_ratio = updaters.Momentum(
         learning_rate, momentum, nesterov=nesterov, rate_in_velocity=True
     )
-    updater: updaters.Updater = updaters.LayerwiseMomentum(
+    updater: updaters.Updater = updaters.Lars(
         learning_rate,
         momentum,
         trust_coefficient=nonnegative(where, "trust_coefficient", trust_coefficient),
