@@ -293,8 +293,9 @@ class Network {
     std::for_each(memory.begin(), memory.end(), add);
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       const SlotReport report = engine_->report(i);
-      for (const double x : {report.gradient_norm, report.factor, report.update_norm,
-                             report.parameter_norm, report.group_norm, report.learning_rate}) {
+      for (const double x :
+           {report.gradient_norm, report.factor, report.update_norm, report.parameter_norm,
+            report.group_norm, report.learning_rate, report.trust_ratio}) {
         add(x);
       }
       bits.push_back(static_cast<std::uint64_t>(report.clipped) << 1 |
@@ -470,9 +471,11 @@ class ScalarOracle {
     }
     state[0] = moving(hyper_[1], state[0], g);
     state[1] = moving_of_squares(hyper_[2], state[1], g);
-    const double alpha =
-        hyper_[0] * std::sqrt(1.0 - power(hyper_[2], t_)) / (1.0 - power(hyper_[1], t_));
-    return B::constant(alpha) * state[0] / (sqrt(state[1]) + B::constant(hyper_[3]));
+    const bool corrects = hyper_[5] != 0.0;
+    const double root = corrects ? std::sqrt(1.0 - power(hyper_[2], t_)) : 1.0;
+    const double alpha = hyper_[0] * root / (corrects ? 1.0 - power(hyper_[1], t_) : 1.0);
+    const double epsilon = hyper_[4] != 0.0 ? hyper_[3] * root : hyper_[3];
+    return B::constant(alpha) * state[0] / (sqrt(state[1]) + B::constant(epsilon));
   }
 
   B moving_of_squares(double decay, const B& average, const B& g) const {
