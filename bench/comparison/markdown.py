@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from comparison.cases import STATE_ARRAYS
+from comparison.cases import STATE_ARRAYS, groups, standard_cases
 from comparison.goals import judge, ratio
 from comparison.report import times
 from comparison.results import Result, Run
@@ -204,15 +204,23 @@ def _markdown(rows: Iterable[Sequence[str]]) -> str:
 def rewrite(run: Run, page: Path) -> None:
     """Write the tables that the page has marks for.
 
+    One of which nothing was measured stays, and so do the goals after a run of some groups only.
+
     Raises:
         ValueError: a mark names no table.
     """
     tables = Tables(run).named()
+    all_groups = set(groups(standard_cases((1,), quick=run.quick)))
+    is_part = not all_groups <= {result.case.group for result in run.results}
 
     def table(match: re.Match[str]) -> str:
         name = match.group(1)
         if name not in tables:
             raise ValueError(f"{page}: no table {name!r}; there are {', '.join(tables)}")
-        return f"<!-- table: {name} -->\n\n{_markdown(tables[name]())}"
+        head, *body = tables[name]()
+        measured = any(cell not in ("", "–") for line in body for cell in line[1:])
+        if not measured or (name == "goals" and is_part):
+            return match.group(0)
+        return f"<!-- table: {name} -->\n\n{_markdown([head, *body])}"
 
     page.write_text(MARK.sub(table, page.read_text(encoding="utf-8")), encoding="utf-8")
