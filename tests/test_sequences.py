@@ -152,7 +152,9 @@ class Case:
         if dl4j_0_8:
             if hasattr(updater, "learning_rate") and rng.random() < 0.5:
                 more["learning_rate_policy"] = policy(rng)
-            if hasattr(updater, "momentum") and rng.random() < 0.7:
+            # It is refused where no parameter has a momentum: some layer must have this updater.
+            uses_it = len(configured) < len(layers)
+            if hasattr(updater, "momentum") and uses_it and rng.random() < 0.7:
                 more["momentum_schedule"] = {1: 0.3, 3: 0.8}
         else:
             more["weight_decay"] = 0.0 if adam_w else rng.choice([0.0, 0.0, 0.01])
