@@ -12,7 +12,7 @@ from networks import Arrays
 from oracle import LayerSpec, NetworkSpec, Policy, SlotSpec, UpdaterSpec
 from oracle.normalization import CHUNK, strategies_of
 from oracle.schedules import schedules
-from oracle.updater_row import VALUES
+from oracle.updater_row import VALUES, may_follow_a_schedule
 from oracle.updaters import UPDATERS
 
 # Around every vector width and its tail, around a chunk, and of several chunks.
@@ -58,7 +58,13 @@ def updaters(draw: st.DrawFn, name: str | None = None, scheduled: bool = True) -
         "momentum": momenta,
         **{argument: st.sampled_from(given) for argument, given in VALUES.items()},
     }
-    values = {arg: draw(ranges.get(arg, DECAYS)) for arg in UPDATERS[name].defaults}
+    decays: st.SearchStrategy[Any] = DECAYS
+    if scheduled:
+        decays |= schedules(st.floats(0, 0.999))  # nothing corrects an average whose decay is 1
+    values = {
+        arg: draw(ranges.get(arg, decays if may_follow_a_schedule(name, arg) else DECAYS))
+        for arg in UPDATERS[name].defaults
+    }
     return UpdaterSpec(name, values)
 
 

@@ -290,5 +290,41 @@ def test_rates_that_are_functions_are_refused() -> None:
         fs.presets.torch.Adam(lr=lambda step: 0.1)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("name", "fixed", "moving"),
+    [
+        ("SGD", {}, lambda momentum: {"momentum": momentum}),
+        ("SGD", {"nesterov": True}, lambda momentum: {"momentum": momentum}),
+        ("RMSprop", {"centered": True}, lambda momentum: {"momentum": momentum}),
+        ("Adam", {}, lambda momentum: {"betas": (momentum, 0.99)}),
+        ("Adam", {"amsgrad": True}, lambda momentum: {"betas": (momentum, 0.99)}),
+        ("AdamW", {"weight_decay": 0.1}, lambda momentum: {"betas": (momentum, 0.99)}),
+        ("Adamax", {}, lambda momentum: {"betas": (momentum, 0.99)}),
+        ("RAdam", {}, lambda momentum: {"betas": (momentum, 0.99)}),
+    ],
+)
+def test_a_one_cycle_policy_moves_the_momentum(
+    name: str, fixed: Mapping[str, Any], moving: Any
+) -> None:
+    """OneCycleLR cycles SGD's momentum, and the first decay of Adam and its kin."""
+    cycle: Any = {"total_steps": STEPS, "pct_start": 0.4, "three_phase": True}
+    rate = fs.OneCycleSchedule(0.05, **cycle)
+    config = getattr(fs.presets.torch, name)(lr=rate, **fixed, **moving(rate.momentum(0.7, 0.95)))
+    theirs = {key: torch.nn.Parameter(torch.tensor(a)) for key, a in parameters().items()}
+    optimizer = getattr(torch.optim, name)(theirs.values(), lr=0.05, **fixed, **moving(0.9))
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=0.05, base_momentum=0.7, max_momentum=0.95, **cycle
+    )
+    given, expected = gradients(), []
+    for step, arrays in enumerate(given):
+        for key, parameter in theirs.items():
+            parameter.grad = torch.tensor(arrays[key])
+        optimizer.step()
+        expected.append({key: p.detach().numpy().copy() for key, p in theirs.items()})
+        if step + 1 < len(given):
+            scheduler.step()
+    assert differs(config, expected, given) <= 1e-12
+
+
 def test_steps() -> None:
     assert len(gradients()) == STEPS

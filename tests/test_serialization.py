@@ -268,7 +268,7 @@ REFUSED: dict[str, tuple[str, type[Exception], str]] = {
     "a value of another type": (
         '"updater": {"class": "Adam", "beta1": null}}',
         TypeError,
-        f"{UPDATER}: Adam: beta1: expected a number, got None of type NoneType",
+        f"{UPDATER}: Adam: beta1: expected a number or a schedule, got None of type NoneType",
     ),
     "settings that do not go together": (
         '"weight_decay": 0.5, "semantics": "dl4j-0.8"}',

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from networks import schedule
 from oracle import UpdaterSpec
-from oracle.updater_row import SCHEDULED, VALUES
+from oracle.updater_row import VALUES, may_follow_a_schedule
 from oracle.updaters import UPDATERS, initial_value
 
 import flatstep as fs
@@ -71,10 +71,12 @@ class UpdaterRow:
     def is_custom(self) -> bool:
         return self.constructor is HeavyBall
 
-    def initial_value(self, updater: Any, state: str, semantics: str) -> float:
+    def initial_value(self, updater: Any, state: str, semantics: str, parameter: Any) -> Any:
         """What a state array of `updater` starts at."""
         if self.name not in UPDATERS:
             return 0.0
+        if UPDATERS[self.name].state[state].starts_at_parameter:
+            return parameter
         values = {name: getattr(updater, name) for name in self.defaults}
         return initial_value(UpdaterSpec(self.name, values), state, semantics)
 
@@ -94,7 +96,7 @@ def range_errors(
         )
         for value in values
     )
-    kind = "a number or a schedule" if argument in SCHEDULED else "a number"
+    kind = "a number or a schedule" if may_follow_a_schedule(name, argument) else "a number"
     no_number = tuple(
         ErrorCase(
             {argument: value},
@@ -139,7 +141,7 @@ def errors_of(name: str, defaults: Mapping[str, Any]) -> tuple[ErrorCase, ...]:
             errors += range_errors(
                 name, argument, expected, -0.1, np.nan, np.inf, optional=default is None
             )
-        if argument not in SCHEDULED and not isinstance(default, (bool, str)):
+        if not may_follow_a_schedule(name, argument) and not isinstance(default, (bool, str)):
             schedule = fs.StepSchedule(0.5, 0.5, 10)
             errors += (
                 ErrorCase(

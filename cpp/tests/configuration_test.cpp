@@ -387,9 +387,9 @@ const std::vector<Mistake> mistakes{
     {"BetaOne", [](N& n) { n.layers["1"].updater = make_updater("Adam", {{"beta1", 2.0}}); },
      "layer \"1\": updater: Adam: beta1: expected a number in [0, 1], got 2"},
     {"BetaSchedule",
-     [](N& n) { n.updater = make_updater("Adam", {{"beta1", Schedule::step(0.9, 0.5, 2)}}); },
-     "network: updater: Adam: beta1: expected a number, got a schedule; only learning_rate and "
-     "momentum follow schedules"},
+     [](N& n) { n.updater = make_updater("Adam", {{"beta2", Schedule::step(0.9, 0.5, 2)}}); },
+     "network: updater: Adam: beta2: expected a number, got a schedule; it does not move: give a "
+     "number"},
     {"Momentum",
      [](N& n) {
        n.layers["1"].params["W"].updater = make_updater("Nesterovs", {{"momentum", 1.5}});

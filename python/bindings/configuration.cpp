@@ -248,8 +248,8 @@ NetworkConfiguration to_network_configuration(py::handle configuration) {
 
 void register_configuration(py::module_& module) {
   py::class_<HyperParameter>(module, "HyperParameter",
-                             "An argument of an updater: default, legal interval, and whether it "
-                             "is the learning rate or the momentum, which may follow schedules.")
+                             "An argument of an updater: default, legal interval, and its role: "
+                             "all but the plain ones may follow schedules.")
       .def_readonly("name", &HyperParameter::name)
       .def_readonly("default", &HyperParameter::default_value)
       .def_readonly("low", &HyperParameter::low)

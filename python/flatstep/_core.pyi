@@ -38,7 +38,7 @@ __all__: list[str] = [
 
 class HyperParameter:
     """
-    An argument of an updater: default, legal interval, and whether it is the learning rate or the momentum, which may follow schedules.
+    An argument of an updater: default, legal interval, and its role: all but the plain ones may follow schedules.
     """
     @property
     def choices(self) -> list[str]: ...

@@ -28,12 +28,22 @@ VALUES: Mapping[str, tuple[Any, ...]] = {
     "threshold": (4.5, 5.0, 1e3),
     "alpha": (0.0, 5.0, 8.0),
     "weight_decay": (0.0, 1e-2),
+    "warmup_steps": (0.0, 2.5, 40.0, 1e4),
+    "weights": ("rate", "equal"),
+    "weight_power": (0.0, 0.5, 2.0),
     "trust_coefficient": (0.0, 1e-3, 1.0),
     "trust_epsilon": (0.0, 1e-8, 1.0),
     "decay_first": (False, True),
 }
 #: Those that may follow a schedule.
-SCHEDULED = ("learning_rate", "momentum", "beta3", "alpha")
+SCHEDULED = ("learning_rate", "momentum", "beta1", "beta3", "alpha")
+#: But the beta1 of these, whose formulas hold for one that stays.
+CONSTANT_BETA1 = ("NAdam", "ScheduleFreeAdamW")
+
+
+def may_follow_a_schedule(updater: str, argument: str) -> bool:
+    """Whether an updater's hyper-parameter may."""
+    return argument in SCHEDULED and not (argument == "beta1" and updater in CONSTANT_BETA1)
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,7 @@ class StateArray:
     initial: Callable[[Mapping[str, Any], str], float] = lambda values, semantics: 0.0
     #: Numbers beside which the formula loses no digits of g, given random shares in (0, 0.25].
     beside: Callable[[Any, Any], Any] = lambda g, share: g * g * share
+    starts_at_parameter: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,8 @@ class Updater:
     #: The bound on the rounding error of an update in which no digits cancel, in unit roundoffs: a
     #: few operations more than the formula has.
     roundoffs: int = 0
+    #: Whether the formula takes the parameter, p.
+    reads_parameter: bool = False
     #: What a trust ratio scales, of the hyper-parameters: the "gradient", the "direction" before
     #: its decay, the finished "update"; "" for nothing.
     trusts: Callable[[Mapping[str, Any]], str] = lambda hyper: ""

@@ -84,11 +84,30 @@ def _no_schedule(where: str, argument: str, value: Any) -> float:
     return number(where, argument, value)
 
 
+def moving_fraction(where: str, argument: str, value: Any) -> Rate:
+    """A number in [0, 1], or a schedule, as a one-cycle policy has for the momentum."""
+    return value if isinstance(value, Schedule) else fraction(where, argument, value)
+
+
 def fractions(where: str, argument: str, value: Any) -> tuple[float, float]:
     """A pair of numbers in [0, 1]."""
+    first, second = _pair(where, argument, value)
+    return fraction(where, f"{argument}[0]", first), fraction(where, f"{argument}[1]", second)
+
+
+def moving_fractions(where: str, argument: str, value: Any) -> tuple[Rate, float]:
+    """A pair of numbers in [0, 1], of which the first may be a schedule."""
+    first, second = _pair(where, argument, value)
+    return (
+        moving_fraction(where, f"{argument}[0]", first),
+        fraction(where, f"{argument}[1]", second),
+    )
+
+
+def _pair(where: str, argument: str, value: Any) -> tuple[Any, Any]:
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise wrong_type(where, argument, "a pair of numbers", value)
-    first, second = (fraction(where, f"{argument}[{i}]", item) for i, item in enumerate(value))
+    first, second = value
     return first, second
 
 

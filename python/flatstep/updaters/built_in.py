@@ -185,7 +185,7 @@ class Adam(BuiltIn):
 
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.
-        beta1: β1 in [0, 1].
+        beta1: β1 in [0, 1], a number or a schedule.
         beta2: β2 in [0, 1].
         epsilon: ε ≥ 0.
         corrected_epsilon: whether ε is added to the corrected √v̂, v̂ = v/(1 − β2ᵗ), as in PyTorch
@@ -202,7 +202,7 @@ class Adam(BuiltIn):
     """
 
     learning_rate: float | Schedule = 1e-3
-    beta1: float = 0.9
+    beta1: float | Schedule = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
     corrected_epsilon: bool = False
@@ -221,7 +221,7 @@ class AdamW(BuiltIn):
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.
         weight_decay: λ ≥ 0.
-        beta1: β1 in [0, 1].
+        beta1: β1 in [0, 1], a number or a schedule.
         beta2: β2 in [0, 1].
         epsilon: ε ≥ 0.
         corrected_epsilon: whether ε is added to the corrected √v̂, v̂ = v/(1 − β2ᵗ), as in PyTorch
@@ -239,7 +239,7 @@ class AdamW(BuiltIn):
 
     learning_rate: float | Schedule = 1e-3
     weight_decay: float = 1e-2
-    beta1: float = 0.9
+    beta1: float | Schedule = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
     corrected_epsilon: bool = False
@@ -255,7 +255,7 @@ class AMSGrad(BuiltIn):
 
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.
-        beta1: β1 in [0, 1].
+        beta1: β1 in [0, 1], a number or a schedule.
         beta2: β2 in [0, 1].
         epsilon: ε ≥ 0.
         corrected_epsilon: whether ε is added to the corrected √v̂, v̂ = v/(1 − β2ᵗ), as in PyTorch
@@ -272,7 +272,7 @@ class AMSGrad(BuiltIn):
     """
 
     learning_rate: float | Schedule = 1e-3
-    beta1: float = 0.9
+    beta1: float | Schedule = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
     corrected_epsilon: bool = False
@@ -287,7 +287,7 @@ class AdaMax(BuiltIn):
 
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.
-        beta1: β1 in [0, 1].
+        beta1: β1 in [0, 1], a number or a schedule.
         beta2: β2 in [0, 1].
         epsilon: ε ≥ 0.
         epsilon_placement: where ε goes. "none", as in Deeplearning4j: nowhere, 1e-32 stands in its
@@ -304,7 +304,7 @@ class AdaMax(BuiltIn):
     """
 
     learning_rate: float | Schedule = 1e-3
-    beta1: float = 0.9
+    beta1: float | Schedule = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
     epsilon_placement: EpsilonPlacement = "none"
@@ -320,7 +320,7 @@ class Nadam(BuiltIn):
 
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.
-        beta1: β1 in [0, 1].
+        beta1: β1 in [0, 1], a number or a schedule.
         beta2: β2 in [0, 1].
         epsilon: ε ≥ 0.
 
@@ -334,7 +334,7 @@ class Nadam(BuiltIn):
     """
 
     learning_rate: float | Schedule = 1e-3
-    beta1: float = 0.9
+    beta1: float | Schedule = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
 
@@ -349,7 +349,7 @@ class AdaBelief(BuiltIn):
 
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.
-        beta1: β1 in [0, 1].
+        beta1: β1 in [0, 1], a number or a schedule.
         beta2: β2 in [0, 1].
         epsilon: ε ≥ 0; added twice, as in the paper.
         epsilon_root: what is added to s in ε's place, ≥ 0; None: ε.
@@ -365,7 +365,7 @@ class AdaBelief(BuiltIn):
     """
 
     learning_rate: float | Schedule = 1e-3
-    beta1: float = 0.9
+    beta1: float | Schedule = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-14
     epsilon_root: float | None = None

@@ -63,7 +63,7 @@ class Lion(BuiltIn):
 
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.
-        beta1: β1 in [0, 1].
+        beta1: β1 in [0, 1], a number or a schedule.
         beta2: β2 in [0, 1].
 
     Example:
@@ -76,7 +76,7 @@ class Lion(BuiltIn):
     """
 
     learning_rate: float | Schedule = 1e-4
-    beta1: float = 0.9
+    beta1: float | Schedule = 0.9
     beta2: float = 0.99
 
 

@@ -37,7 +37,7 @@ class Lamb(BuiltIn):
 
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.
-        beta1: β1 in [0, 1].
+        beta1: β1 in [0, 1], a number or a schedule.
         beta2: β2 in [0, 1].
         epsilon: ε ≥ 0, beside the root.
         epsilon_root: ε_root ≥ 0, under the root.
@@ -58,7 +58,7 @@ class Lamb(BuiltIn):
     """
 
     learning_rate: float | Schedule = 1e-3
-    beta1: float = 0.9
+    beta1: float | Schedule = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-6
     epsilon_root: float = 0.0

@@ -27,7 +27,7 @@ class RootAdam(BuiltIn):
 
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.
-        beta1: β1 in [0, 1].
+        beta1: β1 in [0, 1], a number or a schedule.
         beta2: β2 in [0, 1].
         epsilon: ε ≥ 0.
         epsilon_root: ε_root ≥ 0, under the root.
@@ -44,7 +44,7 @@ class RootAdam(BuiltIn):
     """
 
     learning_rate: float | Schedule = 1e-3
-    beta1: float = 0.9
+    beta1: float | Schedule = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
     epsilon_root: float = 0.0
@@ -97,7 +97,7 @@ class CorrectedAMSGrad(BuiltIn):
 
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.
-        beta1: β1 in [0, 1].
+        beta1: β1 in [0, 1], a number or a schedule.
         beta2: β2 in [0, 1].
         epsilon: ε ≥ 0.
         epsilon_root: ε_root ≥ 0, under the root.
@@ -112,7 +112,7 @@ class CorrectedAMSGrad(BuiltIn):
     """
 
     learning_rate: float | Schedule = 1e-3
-    beta1: float = 0.9
+    beta1: float | Schedule = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
     epsilon_root: float = 0.0
@@ -128,7 +128,7 @@ class RAdam(BuiltIn):
 
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.
-        beta1: β1 in [0, 1].
+        beta1: β1 in [0, 1], a number or a schedule.
         beta2: β2 in [0, 1].
         epsilon: ε ≥ 0.
         epsilon_root: ε_root ≥ 0, under the root.
@@ -146,7 +146,7 @@ class RAdam(BuiltIn):
     """
 
     learning_rate: float | Schedule = 1e-3
-    beta1: float = 0.9
+    beta1: float | Schedule = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
     epsilon_root: float = 0.0
@@ -166,7 +166,7 @@ class Yogi(BuiltIn):
 
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.
-        beta1: β1 in [0, 1].
+        beta1: β1 in [0, 1], a number or a schedule.
         beta2: β2 in [0, 1].
         epsilon: ε ≥ 0.
         epsilon_root: ε_root ≥ 0, under the root.
@@ -182,7 +182,7 @@ class Yogi(BuiltIn):
     """
 
     learning_rate: float | Schedule = 1e-2
-    beta1: float = 0.9
+    beta1: float | Schedule = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-3
     epsilon_root: float = 0.0
@@ -199,7 +199,7 @@ class AdEMAMix(BuiltIn):
 
     Args:
         learning_rate: lr ≥ 0, a number or a schedule.
-        beta1: β1 in [0, 1].
+        beta1: β1 in [0, 1], a number or a schedule.
         beta2: β2 in [0, 1].
         epsilon: ε ≥ 0.
         beta3: β3 in [0, 1], a number or a schedule.
@@ -216,7 +216,7 @@ class AdEMAMix(BuiltIn):
     """
 
     learning_rate: float | Schedule = 1e-3
-    beta1: float = 0.9
+    beta1: float | Schedule = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
     beta3: float | Schedule = 0.9999

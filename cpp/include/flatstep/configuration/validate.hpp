@@ -50,9 +50,7 @@ inline void validate_value(const std::string& where, const std::string& updater,
                            const HyperParameter& parameter, const Schedule& value) {
   const std::string what = updater + ": " + std::string(parameter.name);
   if (parameter.role == Role::plain && !value.is_constant()) {
-    refuse(where, what +
-                      ": expected a number, got a schedule; only learning_rate and momentum "
-                      "follow schedules");
+    refuse(where, what + ": expected a number, got a schedule; it does not move: give a number");
   }
   for (const double given : value.given_values()) {
     if (!in_interval(parameter, given)) {

@@ -14,12 +14,9 @@ namespace flatstep {
 struct AdEMAMix {
   static constexpr std::string_view name = "AdEMAMix";
   static constexpr HyperParameter hyper_parameters[] = {
-      learning_rate(1e-3),
-      decay("beta1", 0.9),
-      decay("beta2", 0.999),
-      epsilon(1e-8),
-      {"beta3", 0.9999, 0.0, 1.0, true, true, Role::scheduled},
-      {"alpha", 5.0, 0.0, unbounded, true, false, Role::scheduled},
+      learning_rate(1e-3),           moving_decay("beta1", 0.9),
+      decay("beta2", 0.999),         epsilon(1e-8),
+      moving_decay("beta3", 0.9999), {"alpha", 5.0, 0.0, unbounded, true, false, Role::scheduled},
       amount("epsilon_root", 0.0)};
   static constexpr StateNames<3> state_names{{"m", "m_slow", "v"}};
   struct Values : AdamValues {

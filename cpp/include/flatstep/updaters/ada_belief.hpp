@@ -14,12 +14,9 @@ namespace flatstep {
 
 struct AdaBelief {
   static constexpr std::string_view name = "AdaBelief";
-  static constexpr HyperParameter hyper_parameters[] = {learning_rate(1e-3),
-                                                        decay("beta1", 0.9),
-                                                        decay("beta2", 0.999),
-                                                        epsilon(1e-14),
-                                                        optional_amount("epsilon_root"),
-                                                        flag("nesterov", false)};
+  static constexpr HyperParameter hyper_parameters[] = {
+      learning_rate(1e-3), moving_decay("beta1", 0.9),      decay("beta2", 0.999),
+      epsilon(1e-14),      optional_amount("epsilon_root"), flag("nesterov", false)};
   static constexpr StateNames<2> state_names{{"m", "s"}};
   struct Values : AdamValues {
     double epsilon_root;

@@ -13,9 +13,9 @@ namespace flatstep {
 struct AdaMax {
   static constexpr std::string_view name = "AdaMax";
   static constexpr std::string_view placements[] = {"none", "gradient", "divisor"};
-  static constexpr HyperParameter hyper_parameters[] = {learning_rate(1e-3), decay("beta1", 0.9),
-                                                        decay("beta2", 0.999), epsilon(1e-8),
-                                                        choice("epsilon_placement", placements)};
+  static constexpr HyperParameter hyper_parameters[] = {
+      learning_rate(1e-3), moving_decay("beta1", 0.9), decay("beta2", 0.999), epsilon(1e-8),
+      choice("epsilon_placement", placements)};
   static constexpr StateNames<2> state_names{{"m", "n"}};
   struct Values : AdamValues {
     double epsilon_placement;

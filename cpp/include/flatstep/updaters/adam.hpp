@@ -41,17 +41,14 @@ struct LookAhead {
 };
 
 /// Their hyper-parameters.
-inline constexpr HyperParameter adam_hyper_parameters[] = {learning_rate(1e-3), decay("beta1", 0.9),
-                                                           decay("beta2", 0.999), epsilon(1e-8)};
+inline constexpr HyperParameter adam_hyper_parameters[] = {
+    learning_rate(1e-3), moving_decay("beta1", 0.9), decay("beta2", 0.999), epsilon(1e-8)};
 
 struct Adam {
   static constexpr std::string_view name = "Adam";
-  static constexpr HyperParameter hyper_parameters[] = {learning_rate(1e-3),
-                                                        decay("beta1", 0.9),
-                                                        decay("beta2", 0.999),
-                                                        epsilon(1e-8),
-                                                        flag("corrected_epsilon", false),
-                                                        flag("bias_correction", true)};
+  static constexpr HyperParameter hyper_parameters[] = {
+      learning_rate(1e-3), moving_decay("beta1", 0.9),       decay("beta2", 0.999),
+      epsilon(1e-8),       flag("corrected_epsilon", false), flag("bias_correction", true)};
   static constexpr StateNames<2> state_names{{"m", "v"}};
   using Values = CorrectedAdamValues;
   template <class X>

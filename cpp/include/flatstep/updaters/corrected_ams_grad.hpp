@@ -11,9 +11,9 @@ namespace flatstep {
 
 struct CorrectedAMSGrad {
   static constexpr std::string_view name = "CorrectedAMSGrad";
-  static constexpr HyperParameter hyper_parameters[] = {learning_rate(1e-3), decay("beta1", 0.9),
-                                                        decay("beta2", 0.999), epsilon(1e-8),
-                                                        amount("epsilon_root", 0.0)};
+  static constexpr HyperParameter hyper_parameters[] = {
+      learning_rate(1e-3), moving_decay("beta1", 0.9), decay("beta2", 0.999), epsilon(1e-8),
+      amount("epsilon_root", 0.0)};
   static constexpr StateNames<3> state_names{{"m", "v", "v_hat"}};
   struct Values : AdamValues {
     double epsilon_root;

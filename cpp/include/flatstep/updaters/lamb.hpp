@@ -15,7 +15,7 @@ namespace flatstep {
 struct Lamb {
   static constexpr std::string_view name = "Lamb";
   static constexpr HyperParameter hyper_parameters[] = {
-      learning_rate(1e-3), decay("beta1", 0.9),         decay("beta2", 0.999),
+      learning_rate(1e-3), moving_decay("beta1", 0.9),  decay("beta2", 0.999),
       epsilon(1e-6),       amount("epsilon_root", 0.0), flag("decay_first", false)};
   static constexpr StateNames<2> state_names{{"m", "v"}};
   struct Values : AdamValues {

@@ -10,8 +10,8 @@ namespace flatstep {
 
 struct Lion {
   static constexpr std::string_view name = "Lion";
-  static constexpr HyperParameter hyper_parameters[] = {learning_rate(1e-4), decay("beta1", 0.9),
-                                                        decay("beta2", 0.99)};
+  static constexpr HyperParameter hyper_parameters[] = {
+      learning_rate(1e-4), moving_decay("beta1", 0.9), decay("beta2", 0.99)};
   static constexpr StateNames<1> state_names{{"m"}};
   struct Values {
     double learning_rate;

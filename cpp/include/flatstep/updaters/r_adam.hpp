@@ -16,10 +16,9 @@ namespace flatstep {
 struct RAdam {
   static constexpr std::string_view name = "RAdam";
   static constexpr HyperParameter hyper_parameters[] = {
-      learning_rate(1e-3),         decay("beta1", 0.9),
-      decay("beta2", 0.999),       epsilon(1e-8),
-      amount("epsilon_root", 0.0), amount("threshold", 5.0),
-      flag("nesterov", false),     flag("corrected_epsilon", false)};
+      learning_rate(1e-3),     moving_decay("beta1", 0.9),      decay("beta2", 0.999),
+      epsilon(1e-8),           amount("epsilon_root", 0.0),     amount("threshold", 5.0),
+      flag("nesterov", false), flag("corrected_epsilon", false)};
   static constexpr StateNames<2> state_names{{"m", "v"}};
   struct Values : AdamValues {
     double epsilon_root;

@@ -14,7 +14,7 @@ namespace flatstep {
 struct RootAdam {
   static constexpr std::string_view name = "RootAdam";
   static constexpr HyperParameter hyper_parameters[] = {
-      learning_rate(1e-3),          decay("beta1", 0.9),
+      learning_rate(1e-3),          moving_decay("beta1", 0.9),
       decay("beta2", 0.999),        epsilon(1e-8),
       amount("epsilon_root", 0.0),  flag("nesterov", false),
       flag("bias_correction", true)};

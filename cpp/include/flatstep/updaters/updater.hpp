@@ -22,7 +22,10 @@
 // `apply` is compiled once per instruction set, so it uses nothing but the operations of the vector
 // type V; `constants` runs in double on the calling thread. `initial_state(array, h, rules)`
 // may be added where a state does not start at 0; `trusts(h)` and `trust_ratio(h, decay,
-// parameter_norm, norm)` where what a norm of the whole parameter allows scales something (Trusted).
+// parameter_norm, norm)` where what a norm of the whole parameter allows scales something (Trusted);
+// `reads_parameter = true` where the formula needs the parameter, apply(g, p, state, c), and
+// `starts_at_parameter(array)` where a state does not start at a number; `evaluation_point(h)` where
+// a network is to be evaluated elsewhere.
 // updaters.hpp lists the updaters.
 #pragma once
 
@@ -72,6 +75,12 @@ constexpr HyperParameter momentum(double default_value) {
 constexpr HyperParameter decay(std::string_view name, double default_value) {
   return {name, default_value, 0.0, 1.0, true, true, Role::plain};
 }
+/// A decay that may follow a schedule, as that of a first moment does where a policy cycles it.
+constexpr HyperParameter moving_decay(std::string_view name, double default_value) {
+  HyperParameter parameter = decay(name, default_value);
+  parameter.role = Role::scheduled;
+  return parameter;
+}
 /// A number from 0 on.
 constexpr HyperParameter amount(std::string_view name, double default_value) {
   return {name, default_value, 0.0, unbounded, true, false, Role::plain};
@@ -92,6 +101,16 @@ constexpr HyperParameter choice(std::string_view name, const std::string_view (&
   return {name,  0.0,         0.0, N - 1.0, true, true, Role::plain, ValueKind::choice,
           false, &choices[0], N};
 }
+
+/// Where a network is to be evaluated, if not at its parameters p: of_parameter·p + of_state·state[0].
+struct EvaluationPoint {
+  double of_parameter;
+  double of_state;
+};
+
+/// Whether U's formula needs the parameter.
+template <class U>
+inline constexpr bool reads_parameter = requires { U::reads_parameter; };
 
 /// What a trust ratio, which compares its norm with that of the parameter, scales.
 enum class Trusted {

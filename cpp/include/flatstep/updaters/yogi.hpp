@@ -13,7 +13,7 @@ namespace flatstep {
 struct Yogi {
   static constexpr std::string_view name = "Yogi";
   static constexpr HyperParameter hyper_parameters[] = {
-      learning_rate(1e-2), decay("beta1", 0.9),         decay("beta2", 0.999),
+      learning_rate(1e-2), moving_decay("beta1", 0.9),  decay("beta2", 0.999),
       epsilon(1e-3),       amount("epsilon_root", 0.0), amount("initial_accumulator", 1e-6)};
   static constexpr StateNames<2> state_names{{"m", "v"}};
   struct Values : AdamValues {

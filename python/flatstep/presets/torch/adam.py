@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flatstep import updaters
 from flatstep.configuration import MultiLayerConfiguration, OnNonfinite
-from flatstep.presets.arguments import Layers, Rate, fractions, nonnegative, rate
+from flatstep.presets.arguments import Layers, Rate, fractions, moving_fractions, nonnegative, rate
 
 from .common import configure, how_it_computes
 
@@ -13,7 +13,7 @@ __all__ = ["Adam", "AdamW", "Adamax", "NAdam", "RAdam"]
 
 def Adam(
     lr: Rate = 1e-3,
-    betas: tuple[float, float] = (0.9, 0.999),
+    betas: tuple[Rate, float] = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     amsgrad: bool = False,
@@ -35,7 +35,7 @@ def Adam(
 
     Args:
         lr: ≥ 0, a number or a schedule.
-        betas: (β1, β2), in [0, 1].
+        betas: (β1, β2), in [0, 1]; β1 may be a schedule.
         eps: ε ≥ 0.
         weight_decay: λ ≥ 0: λ·p is added to the gradient.
         amsgrad: whether v is the greatest so far.
@@ -72,12 +72,12 @@ def Adam(
 
 
 def _adam(
-    where: str, lr: Rate, betas: tuple[float, float], eps: float, amsgrad: bool
+    where: str, lr: Rate, betas: tuple[Rate, float], eps: float, amsgrad: bool
 ) -> updaters.Updater:
     kind = updaters.AMSGrad if amsgrad else updaters.Adam
     return kind(
         rate(where, "lr", lr),
-        *fractions(where, "betas", betas),
+        *moving_fractions(where, "betas", betas),
         nonnegative(where, "eps", eps),
         corrected_epsilon=True,
     )
@@ -85,7 +85,7 @@ def _adam(
 
 def AdamW(
     lr: Rate = 1e-3,
-    betas: tuple[float, float] = (0.9, 0.999),
+    betas: tuple[Rate, float] = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 1e-2,
     amsgrad: bool = False,
@@ -105,7 +105,7 @@ def AdamW(
 
     Args:
         lr: ≥ 0, a number or a schedule.
-        betas: (β1, β2), in [0, 1].
+        betas: (β1, β2), in [0, 1]; β1 may be a schedule.
         eps: ε ≥ 0.
         weight_decay: λ ≥ 0.
         amsgrad: whether v is the greatest so far.
@@ -142,7 +142,7 @@ def AdamW(
 
 def Adamax(
     lr: Rate = 2e-3,
-    betas: tuple[float, float] = (0.9, 0.999),
+    betas: tuple[Rate, float] = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     foreach: bool | None = None,
@@ -160,7 +160,7 @@ def Adamax(
 
     Args:
         lr: ≥ 0, a number or a schedule.
-        betas: (β1, β2), in [0, 1].
+        betas: (β1, β2), in [0, 1]; β1 may be a schedule.
         eps: ε ≥ 0.
         weight_decay: λ ≥ 0: λ·p is added to the gradient.
         maximize: whether the objective is to grow.
@@ -184,7 +184,7 @@ def Adamax(
         where,
         updaters.AdaMax(
             rate(where, "lr", lr),
-            *fractions(where, "betas", betas),
+            *moving_fractions(where, "betas", betas),
             nonnegative(where, "eps", eps),
             epsilon_placement="gradient",
         ),
@@ -259,7 +259,7 @@ def NAdam(
 
 def RAdam(
     lr: Rate = 1e-3,
-    betas: tuple[float, float] = (0.9, 0.999),
+    betas: tuple[Rate, float] = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     decoupled_weight_decay: bool = False,
@@ -279,7 +279,7 @@ def RAdam(
 
     Args:
         lr: ≥ 0, a number or a schedule.
-        betas: (β1, β2), in [0, 1].
+        betas: (β1, β2), in [0, 1]; β1 may be a schedule.
         eps: ε ≥ 0.
         weight_decay: λ ≥ 0: λ·p is added to the gradient.
         decoupled_weight_decay: whether lr·λ·p is added to the update instead.
@@ -304,7 +304,7 @@ def RAdam(
         where,
         updaters.RAdam(
             rate(where, "lr", lr),
-            *fractions(where, "betas", betas),
+            *moving_fractions(where, "betas", betas),
             nonnegative(where, "eps", eps),
         ),
         weight_decay=weight_decay,

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from flatstep import updaters
 from flatstep.configuration import MultiLayerConfiguration, OnNonfinite
-from flatstep.presets.arguments import Layers, Rate, fraction, nonnegative, positive, rate
+from flatstep.presets.arguments import (
+    Layers,
+    Rate,
+    fraction,
+    moving_fraction,
+    nonnegative,
+    positive,
+    rate,
+)
 from flatstep.schedules import Schedule
 
 from .common import configure, how_it_computes
@@ -14,7 +22,7 @@ __all__ = ["ASGD", "SGD", "Muon", "Rprop"]
 
 def SGD(
     lr: Rate = 1e-3,
-    momentum: float = 0.0,
+    momentum: Rate = 0.0,
     dampening: float = 0.0,
     weight_decay: float = 0.0,
     nesterov: bool = False,
@@ -34,7 +42,7 @@ def SGD(
 
     Args:
         lr: ≥ 0, a number or a schedule.
-        momentum: μ in [0, 1]; 0: no momentum.
+        momentum: μ in [0, 1], a number or a schedule; 0: no momentum.
         dampening: in [0, 1]; without effect where there is no momentum, as in PyTorch.
         weight_decay: λ ≥ 0: λ·p is added to the gradient.
         nesterov: needs a momentum and no dampening.
@@ -57,11 +65,11 @@ def SGD(
     """
     where = "presets.torch.SGD"
     how_it_computes(where, foreach=foreach, differentiable=differentiable, fused=fused)
-    momentum = fraction(where, "momentum", momentum)
+    momentum = moving_fraction(where, "momentum", momentum)
     dampening = fraction(where, "dampening", dampening)
     if nesterov and (momentum == 0 or dampening != 0):
         raise ValueError(
-            f"{where}: nesterov: expected a momentum and no dampening, got momentum={momentum:g}, "
+            f"{where}: nesterov: expected a momentum and no dampening, got momentum={momentum}, "
             f"dampening={dampening:g}"
         )
     updater: updaters.Updater = updaters.Sgd(rate(where, "lr", lr))

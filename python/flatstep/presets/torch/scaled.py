@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from flatstep import updaters
 from flatstep.configuration import MultiLayerConfiguration, OnNonfinite
-from flatstep.presets.arguments import Layers, Rate, fraction, nonnegative, positive, rate
+from flatstep.presets.arguments import (
+    Layers,
+    Rate,
+    fraction,
+    moving_fraction,
+    nonnegative,
+    positive,
+    rate,
+)
 from flatstep.schedules import InverseSchedule
 
 from .common import configure, how_it_computes
@@ -17,7 +25,7 @@ def RMSprop(
     alpha: float = 0.99,
     eps: float = 1e-8,
     weight_decay: float = 0.0,
-    momentum: float = 0.0,
+    momentum: Rate = 0.0,
     centered: bool = False,
     capturable: bool = False,
     foreach: bool | None = None,
@@ -38,7 +46,7 @@ def RMSprop(
         alpha: α in [0, 1].
         eps: ε ≥ 0.
         weight_decay: λ ≥ 0: λ·p is added to the gradient.
-        momentum: μ in [0, 1]; 0: no momentum.
+        momentum: μ in [0, 1], a number or a schedule; 0: no momentum.
         centered: whether s is centred.
         maximize: whether the objective is to grow.
         capturable, foreach, differentiable: their defaults only.
@@ -60,7 +68,7 @@ def RMSprop(
     learning_rate = rate(where, "lr", lr)
     decay = fraction(where, "alpha", alpha)
     epsilon = nonnegative(where, "eps", eps)
-    momentum = fraction(where, "momentum", momentum)
+    momentum = moving_fraction(where, "momentum", momentum)
     updater: updaters.Updater
     if momentum != 0:
         kind = updaters.CenteredMomentumRmsProp if centered else updaters.MomentumRmsProp
