@@ -103,7 +103,7 @@ def test_state(row: UpdaterRow, arguments: Mapping[str, Any], semantics: str) ->
             assert array.shape == (3, 2)
             assert array.dtype == dtype
             assert array.flags.f_contiguous
-            initial = dtype(row.initial_value(made, name, semantics))
+            initial = dtype(row.initial_value(made, name, semantics, 1.0))
             np.testing.assert_array_equal(array, initial)
         flat = [array.ravel(order="F") for array in state.values()]
         assert updater.state_view.shape == (6 * len(row.state),)
@@ -127,7 +127,7 @@ def oracle_spec(row: UpdaterRow, made: Any, semantics: str, iteration: int) -> N
     for name, value in values.items():
         if isinstance(value, fs.Schedule):
             values[name] = value.value_at(iteration)
-    decay = values.pop("weight_decay", 0.0)
+    decay = values.pop("weight_decay") if row.name == "AdamW" else 0.0
     updater = UpdaterSpec("Adam" if row.name == "AdamW" else row.name, values)
     slot = SlotSpec("0_W", "0", "W", 500, updater, weight_decay=decay)
     return NetworkSpec(semantics, (LayerSpec("0"),), (slot,))

@@ -139,6 +139,12 @@ class TypedCore final : public Core {
     return view(memory.data(), gradients_.form(slot), owner_of(updater_.average_memory()));
   }
 
+  bool evaluation_point(std::size_t slot, py::handle out) override {
+    const ArrayForm& form = gradients_.form(slot);
+    T* const memory = gradient_memory<T>(out, form, true);
+    return updater_.evaluation_point(slot, {memory, updater_.layout().slots.at(slot).size});
+  }
+
   /// All of it or nothing: what can fail comes first.
   void restore(const std::vector<Restored>& arrays, std::vector<RateState> rates,
                const Counters& counters) override {

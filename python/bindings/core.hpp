@@ -78,6 +78,9 @@ class Core {
   virtual pybind11::dict state(std::size_t slot) = 0;
   /// The moving average of a slot's parameter, or None.
   virtual pybind11::object average(std::size_t slot) = 0;
+  /// Writes where a network is to be evaluated into an array like the parameter; false, and nothing
+  /// written, where that is the parameter itself.
+  virtual bool evaluation_point(std::size_t slot, pybind11::handle out) = 0;
   /// All of it or nothing.
   virtual void restore(const std::vector<Restored>& arrays, std::vector<RateState> rates,
                        const Counters& counters) = 0;

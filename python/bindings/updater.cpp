@@ -413,6 +413,10 @@ A step that ``on_nonfinite="raise"`` refuses keeps the buffer: see ``discard_acc
           "The flat updater state: one live array, in DL4J's order.")
       .def("_state", [](const Self& self, std::size_t slot) { return self->state(slot); })
       .def("_average", [](const Self& self, std::size_t slot) { return self->average(slot); })
+      .def("_evaluation_point",
+           [](const Self& self, std::size_t slot, const py::array& out) {
+             return self->evaluation_point(slot, out);
+           })
       .def("_layout", &layout_list)
       .def("_updater_blocks", &block_list)
       .def("_settings", &settings_of)

@@ -213,19 +213,63 @@ class NetworkUpdater(_core.Updater):
             >>> w
             array([8.])
         """
-        pairs = [(p.array, self.averages(p.key)) for p in self._named]
+        with self._replaced([(p.array, self.averages(p.key)) for p in self._named], "averaged"):
+            yield
+
+    @contextmanager
+    def evaluation(self) -> Iterator[None]:
+        """The points at which a network is to be evaluated in the parameters' place, where its
+        updater trains other ones (`ScheduleFreeAdamW`); they come back at the end, to the bit,
+        whatever happens inside. Other parameters stay as they are. Take no step inside.
+
+        Raises:
+            ValueError: there is no such updater.
+            RuntimeError: a step was taken inside; the state keeps it, the parameters do not.
+
+        Example:
+            >>> import numpy as np, flatstep as fs
+            >>> w = np.zeros(1)
+            >>> rule = fs.ScheduleFreeAdamW(1.0, beta1=0.5)
+            >>> config = fs.MultiLayerConfiguration(updater=rule)
+            >>> updater = fs.MultiLayerUpdater(config, {"0_W": w})
+            >>> for _ in range(2):
+            ...     updater.step({"0_W": np.array([-1.0])})
+            >>> with updater.evaluation():
+            ...     print(w.round(3))  # the average of 1 and 2
+            [1.5]
+            >>> w.round(3)  # halfway between that and 2
+            array([1.75])
+        """
+        pairs = []
+        for place, parameter in enumerate(self._named):
+            point = np.empty_like(parameter.array)
+            if self._evaluation_point(place, point):
+                pairs.append((parameter.array, point))
+        if not pairs:
+            raise ValueError(
+                "evaluation: expected an updater that trains other points than it is evaluated at, "
+                f"got {self.configuration.updater!r}; evaluate the parameters as they are"
+            )
+        with self._replaced(pairs, "evaluation"):
+            yield
+
+    @contextmanager
+    def _replaced(
+        self, pairs: list[tuple[NDArray[Any], NDArray[Any]]], what: str
+    ) -> Iterator[None]:
+        """Others in the place of some parameters, which come back at the end."""
         kept = [array.copy(order="K") for array, _ in pairs]
         iteration = self.iteration
         try:
-            for array, average in pairs:
-                array[...] = average
+            for array, other in pairs:
+                array[...] = other
             yield
         finally:
             for (array, _), before in zip(pairs, kept, strict=True):
                 array[...] = before
         if self.iteration != iteration:
             raise RuntimeError(
-                "averaged: expected no step inside, got "
+                f"{what}: expected no step inside, got "
                 f"{self.iteration - iteration}; the parameters are those from before it, the state "
                 "is not: step outside of the with statement"
             )

@@ -73,6 +73,14 @@ class Bounded(NDArrayOperatorsMixin):
         return Bounded(value, error, self.dtype)
 
 
+def step_scalar(value: float, roundings: int, like: Any) -> Any:
+    """A number that takes more than a few operations in double, to stand beside an array."""
+    if not isinstance(like, Bounded):
+        return value
+    relative = unit_roundoff(like.dtype) + roundings * unit_roundoff(np.float64)
+    return Bounded(value, abs(value) * relative, like.dtype)
+
+
 def _added(value: Any, a: Bounded, b: Bounded) -> Any:
     return a.error + b.error
 

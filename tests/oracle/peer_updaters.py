@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from oracle.bounds import step_scalar
 from oracle.dl4j_updaters import ada_delta
 from oracle.schedules import raised
 from oracle.settings import Schedule
@@ -204,6 +205,44 @@ def momentum(
     share = 1.0 if t == 1 or none else 1 - dampening
     u, b = pushed(state["b"], g, momentum=momentum, share=share, **velocity)
     return u, {"b": b}
+
+
+def schedule_free_adam_w(
+    g: Array,
+    state: State,
+    *,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    weight_decay: float,
+    warmup_steps: float,
+    weights: str,
+    weight_power: float,
+    t: int,
+    p: Array = 0.0,
+    **_: object,
+) -> Result:
+    def warm(k: Any) -> Any:
+        return np.where(k < warmup_steps, k / warmup_steps if warmup_steps else 1.0, 1.0)
+
+    v = beta2 * state["v"] + (1 - beta2) * g * g
+    direction = g / (np.sqrt(v / bias(beta2, t)) + epsilon)
+    if weights == "equal":
+        share: Any = 1 / t
+        rate, decayed = learning_rate * float(warm(t)), learning_rate * weight_decay
+        step = rate * direction
+    else:
+        rising = np.arange(1, min(t, math.ceil(warmup_steps)) + 1, dtype=np.longdouble)
+        total = float(np.sum(warm(rising) ** weight_power)) + (t - rising.size)
+        share = float(warm(t)) ** weight_power / total if total else 0.0
+        share = step_scalar(share, 8, g)  # a quotient, its power, their sum, and a quotient
+        rate, decayed = learning_rate * float(warm(t - 1)), 0.0
+        step = rate * direction + (rate * weight_decay) * p
+    # Of y = β1·x + (1 − β1)·z, solved for the new y.
+    of_p, of_step = share + (1 - share) * decayed, (1 - beta1) + beta1 * share
+    u = of_p * p - share * state["z"] + of_step * step
+    return u, {"z": state["z"] - step, "v": v}
 
 
 def lamb(
@@ -511,5 +550,29 @@ PEER_UPDATERS: dict[str, Updater] = {
         roundoffs=12,
         trusts=lambda hyper: "gradient",
         trust_ratio=lars_ratio,
+    ),
+    "ScheduleFreeAdamW": Updater(
+        schedule_free_adam_w,
+        ADAM
+        | {
+            "learning_rate": 2.5e-3,
+            "weight_decay": 0.0,
+            "warmup_steps": 0.0,
+            "weights": "rate",
+            "weight_power": 2.0,
+        },
+        {
+            "z": StateArray(
+                signed=True, starts_at_parameter=True, beside=lambda g, share: -g * share
+            ),
+            "v": SQUARE,
+        },
+        (
+            *ADAM_CONFIGURATIONS,
+            {"weight_decay": 0.1, "warmup_steps": 3.0, "weight_power": 0.5},
+            {"weight_decay": 0.1, "warmup_steps": 2.5, "weights": "equal"},
+        ),
+        roundoffs=40,
+        reads_parameter=True,
     ),
 }

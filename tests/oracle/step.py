@@ -63,7 +63,9 @@ class Network:
         self.params = {slot.key: np.array(params[slot.key], np.float64) for slot in spec.slots}
         self.state = {
             slot.key: {
-                name: np.full(slot.size, initial_value(slot.updater, name, spec.semantics))
+                name: self.params[slot.key].copy()
+                if UPDATERS[slot.updater.name].state[name].starts_at_parameter
+                else np.full(slot.size, initial_value(slot.updater, name, spec.semantics))
                 for name in state_names(slot.updater)
             }
             for slot in spec.slots
@@ -253,8 +255,10 @@ class Network:
         state = {name: self.read(array) for name, array in self.state[slot.key].items()}
         row = UPDATERS[slot.updater.name]
         hyper = {**row.defaults, **hyper}
+        p = self.read(self.params[slot.key])
+        if row.reads_parameter:
+            hyper["p"] = p
         if row.trusts(hyper) == "gradient":
-            p = self.read(self.params[slot.key])
             hyper["trust_ratio"] = trust_ratio(row, hyper, 0.0, p, g)
         dl4j_0_8 = self.spec.semantics == "dl4j-0.8"
         u, after = row.formula(g, state, t=iteration + 1, dl4j_0_8=dl4j_0_8, **hyper)

@@ -190,6 +190,24 @@ class Updater {
     return state_.averages.empty() ? std::span<T>{} : state_.averages.subspan(s.offset, s.size);
   }
 
+  /// Writes where the slot's updater says that a network is to be evaluated; false, and nothing
+  /// written, where that is the parameter itself.
+  /// @param out of the slot's size
+  /// @throws std::out_of_range
+  bool evaluation_point(std::size_t slot, std::span<T> out) const {
+    const UpdaterConfiguration& updater = settings_.slots.at(slot).updater;
+    const LayoutSlot& s = layout_.slots[slot];
+    if (updater.kind->evaluation_point == nullptr || s.state.empty()) return false;
+    if (out.size() != s.size) throw std::out_of_range("out: expected the size of the slot");
+    const EvaluationPoint point = updater.kind->evaluation_point(updater.first_values().data());
+    const std::span<const T> kept = state(slot, 0);
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      out[i] = static_cast<T>(point.of_parameter * static_cast<double>(parameters_[slot][i]) +
+                              point.of_state * static_cast<double>(kept[i]));
+    }
+    return true;
+  }
+
   /// What keeps the averages' memory alive; null where there are none.
   std::shared_ptr<const void> average_memory() const { return owned_averages_; }
 

@@ -78,6 +78,8 @@ struct UpdaterInfo {
   Trusted (*trusts)(const double* values) = nullptr;
   double (*trust_ratio)(const double* values, double decay, double parameter_norm,
                         double norm) = nullptr;
+  /// Where a network is to be evaluated, at its values; nullptr: at the parameters.
+  EvaluationPoint (*evaluation_point)(const double* values) = nullptr;
 
   /// Place in the kernel tables, or -1 for an updater of the user's own.
   int index = -1;
@@ -181,6 +183,11 @@ double trust_ratio_of(const double* values, double decay, double parameter_norm,
   return U::trust_ratio(values_of<U>(values), decay, parameter_norm, norm);
 }
 
+template <class U>
+EvaluationPoint evaluation_point_of(const double* values) {
+  return U::evaluation_point(values_of<U>(values));
+}
+
 template <class... U>
 const std::vector<UpdaterInfo>& registry(UpdaterList<U...>);
 
@@ -194,7 +201,11 @@ UpdaterInfo describe_updater(int index) {
   info.name = U::name;
   info.hyper_parameters = detail::hyper_parameters_of<U>();
   for (std::size_t a = 0; a < U::state_names.size(); ++a) {
-    info.state.push_back({U::state_names.data()[a]});
+    StateDescription description{U::state_names.data()[a]};
+    if constexpr (requires { U::starts_at_parameter(a); }) {
+      if (U::starts_at_parameter(a)) description.start = StateStart::parameter;
+    }
+    info.state.push_back(description);
   }
   info.initial_state = &detail::initial_state_of<U>;
   info.constants = &detail::constants_of<U>;
@@ -202,6 +213,9 @@ UpdaterInfo describe_updater(int index) {
   if constexpr (requires { &U::trusts; }) {
     info.trusts = &detail::trusted_by<U>;
     info.trust_ratio = &detail::trust_ratio_of<U>;
+  }
+  if constexpr (requires { &U::evaluation_point; }) {
+    info.evaluation_point = &detail::evaluation_point_of<U>;
   }
   info.index = index;
   return info;

@@ -5,6 +5,8 @@
 #include <flatstep/schedule.hpp>
 #include <flatstep/text.hpp>
 
+#include <algorithm>
+#include <array>
 #include <initializer_list>
 #include <memory>
 #include <string>
@@ -23,6 +25,14 @@ struct UpdaterConfiguration {
   double weight_decay = 0.0;
   /// Keeps `kind` alive where the registry does not.
   std::shared_ptr<const void> owner{};
+
+  /// The values of the hyper-parameters, those that follow schedules as of the start.
+  std::array<double, max_hyper_parameters> first_values() const {
+    std::array<double, max_hyper_parameters> first{};
+    std::ranges::transform(values, first.begin(),
+                           [](const Schedule& value) { return value.at(0, 0); });
+    return first;
+  }
 
   friend bool operator==(const UpdaterConfiguration& a, const UpdaterConfiguration& b) {
     return a.kind == b.kind && a.values == b.values && a.weight_decay == b.weight_decay;

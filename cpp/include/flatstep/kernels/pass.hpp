@@ -2,7 +2,7 @@
 //
 //   g'  = clamp(g·pre)                         scale.hpp, clip.hpp
 //   g'' = g' + l2_before·p + l1_before·sign(p) regularize.hpp
-//   u   = updater(g'', state)                  updaters/
+//   u   = updater(g'', state)                  updaters/; some need p as well
 //   u'  = (u + l2_after·p + l1_after·sign(p))·post
 //   p  −= u'                                   or u' is written
 //
@@ -75,7 +75,8 @@ void pass(const Segment<typename V::value_type>* segments, std::size_t count,
 
     transform<V, vectors_per_group>(s.size, [=](auto lanes, std::size_t i) {
       constexpr std::size_t vectors = decltype(lanes)::vectors;
-      constexpr bool reads_parameter = (flags & (pass_applies | pass_regularizes)) != 0;
+      constexpr bool loads_parameter =
+          (flags & (pass_applies | pass_regularizes)) != 0 || reads_parameter<U>;
       constexpr std::size_t state_arrays = U::state_names.size();
       if constexpr (vectors > 1 && state_arrays > 1) {
         if (collides) {
@@ -94,7 +95,7 @@ void pass(const Segment<typename V::value_type>* segments, std::size_t count,
       V state[vectors][max_state_arrays];
 #pragma GCC unroll 4
       for (std::size_t k = 0; k < vectors; ++k) g[k] = lanes.load(gradient + i, k);
-      if constexpr (reads_parameter) {
+      if constexpr (loads_parameter) {
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < vectors; ++k) p[k] = lanes.load(parameter + i, k);
       }
@@ -108,7 +109,11 @@ void pass(const Segment<typename V::value_type>* segments, std::size_t count,
         V x = scale(g[k], pre0, pre1);
         if constexpr ((flags & pass_clamps) != 0) x = clip(x, clamp);
         if constexpr ((flags & pass_regularizes) != 0) x = before.add(x, p[k]);
-        x = U::apply(x, state[k], constants);
+        if constexpr (reads_parameter<U>) {
+          x = U::apply(x, p[k], state[k], constants);
+        } else {
+          x = U::apply(x, state[k], constants);
+        }
         if constexpr ((flags & pass_regularizes) != 0) x = after.add(x, p[k]);
         x = x * post;
         if constexpr ((flags & pass_applies) != 0) x = p[k] - x;

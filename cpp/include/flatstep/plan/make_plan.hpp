@@ -10,7 +10,6 @@
 #include <flatstep/schedule.hpp>
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cstdint>
 #include <limits>
@@ -108,10 +107,7 @@ class PlanBuilder {
 
   static Trusted trusted_by(const UpdaterConfiguration& updater) {
     if (updater.kind->trusts == nullptr) return Trusted::nothing;
-    std::array<double, max_hyper_parameters> values{};
-    std::ranges::transform(updater.values, values.begin(),
-                           [](const Schedule& value) { return value.at(0, 0); });
-    return updater.kind->trusts(values.data());
+    return updater.kind->trusts(updater.first_values().data());
   }
 
   void add_slot(std::size_t i) {

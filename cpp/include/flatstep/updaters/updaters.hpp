@@ -23,6 +23,7 @@
 #include <flatstep/updaters/root_ada_grad.hpp>
 #include <flatstep/updaters/root_adam.hpp>
 #include <flatstep/updaters/root_rms_prop.hpp>
+#include <flatstep/updaters/schedule_free_adam_w.hpp>
 #include <flatstep/updaters/sgd.hpp>
 #include <flatstep/updaters/yogi.hpp>
 
@@ -53,6 +54,6 @@ using Updaters = UpdaterList<  //
     Nadam,                     //
     AdaBelief, RootAdam, NAdam, CorrectedAMSGrad, RAdam, Yogi, Lion, AdEMAMix, Momentum,
     AdaDeltaWithRate, RootAdaGrad, RootRmsProp, CenteredRmsProp, MomentumRmsProp,
-    CenteredMomentumRmsProp, Lamb, Lars>;
+    CenteredMomentumRmsProp, Lamb, Lars, ScheduleFreeAdamW>;
 
 }  // namespace flatstep
