@@ -2,10 +2,10 @@
 
     python examples/sklearn_mlp.py [--epochs 30] [--seed 0]
 
-MLPClassifier has two optimizers, "sgd" and "adam", and no gradient clipping. What takes its steps
-is in a private attribute, `_optimizer`, of which it calls three methods. A class with these three
-and a subclass that puts it there are all it takes: `fit` and `partial_fit` then run on any updater,
-schedule and gradient normalisation of flatstep, on scikit-learn's own arrays, without a copy.
+MLPClassifier has two optimizers, "sgd" and "adam", and no gradient clipping. That of
+`flatstep.interop.sklearn` is scikit-learn's with one more argument, `configuration`: `fit` and
+`partial_fit` then run on any updater, schedule and gradient normalisation of flatstep, on
+scikit-learn's own arrays, without a copy.
 
 The data are handwritten digits, with pixels from 0 to 16, not scaled. Adam does not mind;
 flatstep's takes the same steps as scikit-learn's, to the rounding. Momentum with that rate does
@@ -29,49 +29,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
 import flatstep as fs
-
-
-class UpdaterAsOptimizer:
-    """An updater with the methods that MLPClassifier calls on its optimizer."""
-
-    def __init__(
-        self, configuration: fs.MultiLayerConfiguration, weights: list[Any], biases: list[Any]
-    ) -> None:
-        self.updater = fs.MultiLayerUpdater(configuration, by_layer(weights, biases))
-
-    def update_params(self, params: list[Any], gradients: list[Any]) -> None:
-        """After each batch: all weights, then all biases. Its gradients are means already."""
-        layers = len(gradients) // 2
-        self.updater.step(by_layer(gradients[:layers], gradients[layers:]))
-
-    def iteration_ends(self, samples_seen: int) -> None:
-        """After what scikit-learn calls an iteration, which is an epoch."""
-        self.updater.epoch += 1
-
-    def trigger_stopping(self, message: str, verbose: bool) -> bool:
-        """When the loss no longer improves: stop."""
-        return True
-
-
-def by_layer(weights: list[Any], biases: list[Any]) -> list[dict[str, Any]]:
-    return [{"W": w, "b": b} for w, b in zip(weights, biases, strict=True)]
-
-
-class FlatstepMLPClassifier(MLPClassifier):
-    """An MLPClassifier that trains as `configuration` says."""
-
-    configuration = fs.MultiLayerConfiguration()
-
-    @property
-    def _optimizer(self) -> UpdaterAsOptimizer:
-        return self._updater_as_optimizer
-
-    @_optimizer.setter
-    def _optimizer(self, theirs: Any) -> None:
-        """Where MLPClassifier would put its own: it has just made `coefs_` and `intercepts_`."""
-        self._updater_as_optimizer = UpdaterAsOptimizer(
-            self.configuration, self.coefs_, self.intercepts_
-        )
+from flatstep.interop.sklearn import MLPClassifier as FlatstepMLPClassifier
 
 
 def report(name: str, classifier: MLPClassifier, data: list[Any]) -> None:
