@@ -12,7 +12,12 @@ from pathlib import Path
 
 import pytest
 
-PEERS = {"torch": ("torch",), "optax": ("jax", "optax"), "keras": ("jax", "keras")}
+PEERS = {
+    "torch": ("torch",),
+    "optax": ("jax", "optax"),
+    "keras": ("jax", "keras"),
+    "interop_torch": ("torch",),
+}
 
 
 @pytest.mark.parametrize("peer", PEERS)
