@@ -22,6 +22,7 @@ import flatstep as fs
 EXAMPLES = Path(__file__).parent.parent / "examples"
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; "  # so that importing it fails
 TORCH_MISSING = "examples/torch_dlpack.py needs PyTorch, which is not installed: pip install torch"
+JAX_MISSING = "examples/jax_dlpack.py needs JAX, which is not installed: pip install jax"
 
 #: The extra "test" has what the examples need, but not PyTorch.
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -75,6 +76,11 @@ def test_the_readme_lists_all() -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if name == "jax_dlpack":  # JAX's threads want a process of their own
+        result = start(str(EXAMPLES / "jax_dlpack.py"), "--help")
+        assert ("--seed" in result.stdout) == (importlib.util.find_spec("jax") is not None)
+        assert "--seed" in result.stdout or result.stderr.strip() == JAX_MISSING
+        return
     if name == "torch_dlpack" and not HAS_TORCH:
         with pytest.raises(SystemExit, match=f"^{TORCH_MISSING}$"):
             load_example(name)
@@ -244,3 +250,90 @@ def test_lstm_text_runs_start_equal() -> None:
     assert runs[0].losses[0] == runs[1].losses[0]
     assert runs[0].norms[0] == runs[1].norms[0]
     assert runs[0].losses[1] != runs[1].losses[1]
+
+
+# ---------------------------------------------------------------------------------------------- JAX
+
+
+def test_jax_dlpack() -> None:
+    """Where JAX is not installed, the example says so in one line, and how to install it."""
+    if importlib.util.find_spec("jax") is None:
+        result = start(str(EXAMPLES / "jax_dlpack.py"))
+        assert (result.returncode, result.stderr.strip()) == (1, JAX_MISSING)
+        return
+    report = run_example("jax_dlpack", "--steps", "60")
+    assert "gradients in shared memory: 60 of 60 steps\n" in report
+    losses = [float(loss) for loss in re.findall(r"loss (\S+)", report)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+# ------------------------------------------------------------------------------------- min-char-rnn
+
+
+def test_min_char_rnn() -> None:
+    report = run_example("min_char_rnn", "--iterations", "250", "--units", "30")
+    losses = [float(loss) for loss in re.findall(r"loss (\S+)", report)]
+    assert losses[0] == pytest.approx(only(r"guessing would give (\S+)", report), rel=1e-2)
+    assert losses[-1] < 0.93 * losses[0]
+
+
+def test_min_char_rnn_steps_as_its_original() -> None:
+    """mem += g * g; param -= rate * g / sqrt(mem + 1e-8), of the clipped gradient."""
+    example = load_example("min_char_rnn")
+    rng = np.random.default_rng(0)
+    params = example.initial_parameters(6, 5, rng)
+    theirs = {name: array.copy() for name, array in params.items()}
+    memory = {name: np.zeros_like(array) for name, array in params.items()}
+    configuration = fs.MultiLayerConfiguration(
+        updater=fs.RootAdaGrad(0.1, epsilon_root=1e-8, initial_accumulator=0.0),
+        gradient_normalization="ClipElementWiseAbsoluteValue",
+        gradient_normalization_threshold=5.0,
+    )
+    updater = fs.LayerUpdater(configuration, params)
+    for _ in range(4):
+        gradients = {n: 10 * rng.standard_normal(a.shape) for n, a in params.items()}
+        updater.step(gradients)
+        for name, gradient in gradients.items():
+            clipped = np.clip(gradient, -5, 5)
+            memory[name] += clipped * clipped
+            theirs[name] -= 0.1 * clipped / np.sqrt(memory[name] + 1e-8)
+            np.testing.assert_allclose(params[name], theirs[name], rtol=1e-12)
+
+
+def test_min_char_rnn_backward_is_the_derivative_of_its_loss() -> None:
+    example = load_example("min_char_rnn")
+    rng = np.random.default_rng(1)
+    params = example.initial_parameters(6, 5, rng)
+    for array in params.values():
+        array += 0.3 * rng.standard_normal(array.shape)
+    sequence = ([0, 3, 5, 1], [3, 5, 1, 2], rng.standard_normal((5, 1)))
+    _, gradients, _ = example.loss_and_gradients(params, *sequence)
+    for name, array in params.items():
+        direction, start_from = rng.standard_normal(array.shape), array.copy()
+        losses = []
+        for shift in (1e-5, -1e-5):
+            array[...] = start_from + shift * direction
+            losses.append(example.loss_and_gradients(params, *sequence)[0])
+        array[...] = start_from
+        slope = (losses[0] - losses[1]) / 2e-5
+        assert slope == pytest.approx(float(np.sum(gradients[name] * direction)), rel=1e-6)
+
+
+# ----------------------------------------------------------------------------- evolution strategies
+
+
+def test_evolution_strategies() -> None:
+    report = run_example("evolution_strategies", "--generations", "25", "--pairs", "8")
+    before = only(r"before: stands for (\S+)%", report)
+    assert only(r"after: stands for (\S+)%", report) > 1.5 * before
+
+
+# ------------------------------------------------------------------------------------------ FedAdam
+
+
+def test_fedadam() -> None:
+    report = run_example("fedadam", "--rounds", "15", "--wrong-sign")
+    averaged, adam, wrong = map(float, re.findall(r"accuracy (\S+)%, mean", report))
+    assert averaged > 70
+    assert adam > 80
+    assert wrong < 30
