@@ -1,4 +1,4 @@
-"""The command line: ``python -m flatstep`` is the demo; ``schedule`` and ``info`` are commands."""
+"""The command line: ``python -m flatstep`` is the demo, or ``schedule``, ``plot`` or ``info``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 import flatstep as fs
 
@@ -23,6 +24,7 @@ against the same steps in plain NumPy, and a plot of it all."""
 _COMMANDS = """\
 other commands:
   python -m flatstep schedule --help   plot a schedule or learning-rate policy
+  python -m flatstep plot --help       plot a run's CSV or JSONL log
   python -m flatstep info              show version, instruction sets, threads and build
 """
 
@@ -42,9 +44,16 @@ examples, each after "python -m flatstep schedule":
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (default: the process's arguments) and return the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    commands = {"schedule": _schedule, "info": _info}
+    commands = {"schedule": _schedule, "plot": _plot, "info": _info}
     if words and words[0] in commands:
         return commands[words[0]](words[1:])
+    if words and not words[0].startswith("-"):
+        print(
+            f"python -m flatstep: expected one of the commands {', '.join(commands)}, or none for "
+            f"the demo, got {words[0]!r}; python -m flatstep --help lists them",
+            file=sys.stderr,
+        )
+        return 2
     return _demo(words)
 
 
@@ -217,9 +226,56 @@ def _schedule(arguments: Sequence[str]) -> int:
     plot_rates(curves, chosen.output, remark="; ".join(remarks))
     for text, values in curves.items():
         print(text)
-        for iteration in np.unique(np.linspace(0, chosen.iterations - 1, 6).astype(int)):
+        for iteration in _telling(values):
             print(f"  iteration {iteration:>9,}   {values[iteration]:.6g}")
     print(f"\nPlot: {chosen.output}")
+    return 0
+
+
+def _telling(values: NDArray[np.float64]) -> list[int]:
+    """The iterations whose rates are shown: six, and more where those miss what a curve does.
+
+    Evenly spaced rows of a cycle may all fall on the same point of it. Where they span less than
+    nine tenths of its range, extremes and the first turns are shown as well.
+    """
+    shown = set(np.linspace(0, len(values) - 1, 6).astype(int).tolist())
+    seen = values[list(shown)]
+    if seen.max() - seen.min() >= 0.9 * (values.max() - values.min()):
+        return sorted(shown)
+    shown.update((int(values.argmin()), int(values.argmax())))
+    steps = np.diff(values)
+    turns = np.flatnonzero(steps[1:] * steps[:-1] < 0) + 1
+    shown.update(turns[:4].tolist())
+    return sorted(shown)
+
+
+def _plot(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m flatstep plot",
+        description="Plot a run from the log that CSVWriter or JSONLWriter wrote of it.",
+    )
+    add = parser.add_argument
+    add("log", type=Path, metavar="LOG", help="a .csv or .jsonl file")
+    add(
+        "--output",
+        type=_path(".png", ".svg", ".pdf"),
+        metavar="PATH",
+        help="where to write the plot (.png, .svg, .pdf); default: the log's name with .png",
+    )
+    chosen = parser.parse_args(arguments)
+    if problem := _missing_extra("matplotlib"):
+        print(problem, file=sys.stderr)
+        return 1
+    from .training.history_file import read_history
+    from .training.history_plot import plot_history
+
+    try:
+        history = read_history(chosen.log)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    output = chosen.output or chosen.log.with_suffix(".png")
+    plot_history(history, output, title=f"{chosen.log.name}: {len(history):,} steps")
+    print(f"Plot: {output}")
     return 0
 
 

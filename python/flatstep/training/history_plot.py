@@ -145,7 +145,12 @@ def _draw_norms(axes: Axes, history: History) -> None:
 
 def _draw_clipped(axes: Axes, history: History) -> None:
     axes.set_title("Clipped share of the steps")
-    clips = {name for name, layer in history.layers.items() if math.isfinite(layer.threshold)}
+    # Of a history from a log nobody knows thresholds: there, what says whether it clipped counts.
+    clips = {
+        name
+        for name, layer in history.layers.items()
+        if math.isfinite(layer.threshold) or not history.strategy
+    }
     shares = {name: share for name, share in _present(history, "clipped").items() if name in clips}
     if not shares:
         say(axes, "this strategy does not clip by a norm")
@@ -210,8 +215,15 @@ def _draw_ratios(axes: Axes, history: History) -> None:
         return
     for name, ratio in ratios.items():
         _draw_series(axes, history.iteration, ratio, _color(history, name))
-    # A schedule that ends near zero would otherwise squeeze all the rest into the top of the panel.
-    scale(axes, np.concatenate(list(ratios.values())), bulk=True)
+    values = np.concatenate(list(ratios.values()))
+    if (values > 0).any():  # always by powers of ten, of which the rule of thumb speaks
+        axes.set_yscale("log")
+        # A schedule that ends near zero would squeeze all the rest into the top of the panel.
+        low = min(float(np.percentile(values[values > 0], 10)) / 10, 1e-3)
+        axes.set_ylim(low / 1.5, max(float(np.nanmax(values)), 1e-3) * 1.5)
+    # The rule of thumb of DL4J's training page: about -3.
+    axes.axhline(1e-3, color=INK, linewidth=1, linestyle="--", alpha=0.6)
+    note(axes, "dashed: 10⁻³, a rule of thumb")
 
 
 def _draw_legend(axes: Axes, history: History) -> None:
