@@ -101,6 +101,15 @@ def test_the_program_of_the_cpp_page(tmp_path: Path) -> None:
     assert [len(cpp), len(cmake), len(printed)] == [1, 1, 1]
 
 
+def test_public_classes_have_an_example() -> None:
+    """But Updater, of which nobody makes one."""
+    exported = {**vars(fs), **{name: getattr(fs.training, name) for name in fs.training.__all__}}
+    for name, value in exported.items():
+        own = inspect.isclass(value) and value.__module__.startswith("flatstep")
+        if own and not name.startswith("_") and name != "Updater":
+            assert ">>> " in (value.__doc__ or ""), f"{name} has no example"
+
+
 def test_the_page_of_api_has_everything() -> None:
     """And nothing twice. A module that is there with its members gives all that it exports."""
     text = (ROOT / "docs" / "api.rst").read_text(encoding="utf-8")

@@ -26,6 +26,17 @@ class ParamStep:
         learning_rate: the rate that the step used.
         update_ratio: ‖update‖/‖parameter‖, with ``monitor=True``.
         trust_ratio: what the updater scaled by the norm of the whole parameter, `Lamb` or `Lars`.
+
+    Example:
+        >>> import numpy as np, flatstep as fs
+        >>> config = fs.MultiLayerConfiguration(
+        ...     updater=fs.Sgd(0.5), gradient_normalization="ClipL2PerParamType"
+        ... )
+        >>> updater = fs.MultiLayerUpdater(config, {"0_W": np.ones(2)}, monitor=True)
+        >>> updater.step({"0_W": np.array([3.0, 4.0])})
+        >>> step = updater.last_step.layers["0"].params["W"]
+        >>> step.gradient_norm, step.factor, step.clipped, round(step.update_ratio, 3)
+        (5.0, 0.2, True, 0.354)
     """
 
     gradient_norm: float | None
@@ -42,6 +53,17 @@ class LayerStep:
 
     ``gradient_norm`` is that of the whole layer. Where a strategy works per parameter, ``factor``
     is the smallest of the layer's; ``learning_rate`` is that of the first parameter with one.
+
+    Example:
+        >>> import numpy as np, flatstep as fs
+        >>> config = fs.MultiLayerConfiguration(
+        ...     updater=fs.Sgd(0.5), gradient_normalization="ClipL2PerLayer"
+        ... )
+        >>> updater = fs.MultiLayerUpdater(config, {"0_W": np.ones(2), "0_b": np.ones(1)})
+        >>> updater.step({"0_W": np.array([3.0, 0.0]), "0_b": np.array([4.0])})
+        >>> layer = updater.last_step.layers["0"]
+        >>> layer.gradient_norm, layer.factor, layer.learning_rate, list(layer.params)
+        (5.0, 0.2, 0.5, ['W', 'b'])
     """
 
     gradient_norm: float | None
@@ -65,6 +87,14 @@ class LastStep:
         state_nonfinite: the keys of the parameters whose updater state has an infinity or NaN in
             it, with ``monitor=True``. A gradient that is finite can leave one: its square may not
             be. `CustomUpdater` state is not looked at.
+
+    Example:
+        >>> import numpy as np, flatstep as fs
+        >>> config = fs.MultiLayerConfiguration(on_nonfinite="skip")
+        >>> updater = fs.MultiLayerUpdater(config, {"0_W": np.ones(2)})
+        >>> updater.step({"0_W": np.array([1.0, np.nan])})
+        >>> updater.last_step.skipped, updater.last_step.nonfinite
+        (True, ('0_W',))
     """
 
     iteration: int

@@ -76,6 +76,14 @@ class LayerUpdater(NetworkUpdater):
     """The updater of one layer, whose name is "0": keys are parameter types, ``{"W": a, "b": b}``.
 
     Arguments as of `MultiLayerUpdater`.
+
+    Example:
+        >>> import numpy as np, flatstep as fs
+        >>> W, b = np.ones((2, 2)), np.zeros(2)
+        >>> config = fs.MultiLayerConfiguration(updater=fs.Sgd(0.5))
+        >>> fs.LayerUpdater(config, {"W": W, "b": b}).step({"W": np.ones((2, 2)), "b": np.ones(2)})
+        >>> b
+        array([-0.5, -0.5])
     """
 
     key_style: ClassVar[KeyStyle] = KeyStyle.LAYER

@@ -34,6 +34,19 @@ class LayerHistory:
         learning_rate: the rate that the step used.
         update_ratio: ‖update‖ / ‖parameters‖.
         threshold: the threshold of the gradient normalisation; NaN where the strategy has none.
+
+    Example:
+        >>> import numpy as np, flatstep as fs
+        >>> w = np.array([3.0, 4.0])
+        >>> config = fs.MultiLayerConfiguration(
+        ...     updater=fs.Sgd(0.1), gradient_normalization="ClipL2PerLayer")
+        >>> updater, listener = fs.MultiLayerUpdater(config, {"0_W": w}), fs.HistoryListener()
+        >>> solver = fs.StochasticGradientDescent(
+        ...     updater, lambda: (float(w @ w), {"0_W": 2 * w}), [listener])
+        >>> scores = [solver.optimize() for _ in range(3)]
+        >>> layer = listener.history.layers["0"]
+        >>> layer.clipped, layer.threshold
+        (array([1., 1., 1.]), 1.0)
     """
 
     gradient_norm: FloatArray
@@ -58,6 +71,21 @@ class History:
             every parameter a norm of its own; under ClipL2Global also one of the ``"network"``,
             whose norm it is that has the threshold.
         strategy: the network's gradient-normalisation strategy.
+
+    Example:
+        >>> import numpy as np, flatstep as fs
+        >>> w = np.array([3.0, 4.0])
+        >>> updater = fs.MultiLayerUpdater(
+        ...     fs.MultiLayerConfiguration(updater=fs.Sgd(0.25)), {"0_W": w})
+        >>> listener = fs.HistoryListener()
+        >>> solver = fs.StochasticGradientDescent(
+        ...     updater, lambda: (float(w @ w), {"0_W": 2 * w}), [listener])
+        >>> scores = [solver.optimize() for _ in range(2)]
+        >>> history = listener.history
+        >>> history
+        <History: 2 steps, 1 layers, None>
+        >>> history.score
+        array([25.  ,  6.25])
     """
 
     iteration: NDArray[np.int64]

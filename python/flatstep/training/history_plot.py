@@ -44,7 +44,7 @@ def plot_history(
     ``monitor=True``.
 
     Args:
-        history: a :class:`History`, or the listener that keeps it.
+        history: a :class:`flatstep.training.History`, or the listener that keeps it.
         path: where to write the picture; the suffix (.png, .svg, .pdf) is the format.
         title: the headline; the number of steps and the strategy if not given.
 

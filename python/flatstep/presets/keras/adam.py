@@ -151,7 +151,7 @@ def Adamax(
     layers: Layers = None,
     on_nonfinite: OnNonfinite = "raise",
 ) -> MultiLayerConfiguration:
-    r"""``keras.optimizers.Adamax``: n = max(β2·n, |g|); u = lr/(1 − β1ᵗ)·m/(n + ε). Exact.
+    r"""``keras.optimizers.Adamax``: n = max(β2·n, abs(g)); u = lr/(1 − β1ᵗ)·m/(n + ε). Exact.
 
     Section 7.1 of Kingma and Ba 2015, https://arxiv.org/abs/1412.6980.
 

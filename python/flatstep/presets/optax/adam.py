@@ -327,7 +327,7 @@ def adamax(
     layers: Layers = None,
     on_nonfinite: OnNonfinite = "raise",
 ) -> MultiLayerConfiguration:
-    r"""``optax.adamax``: n = max(β2·n, |g| + ε); u = lr/(1 − β1ᵗ)·m/n. Exact.
+    r"""``optax.adamax``: n = max(β2·n, abs(g) + ε); u = lr/(1 − β1ᵗ)·m/n. Exact.
 
     Section 7.1 of Kingma and Ba 2015, https://arxiv.org/abs/1412.6980.
 

@@ -3,7 +3,7 @@
 Every one but LBFGS and SparseAdam. Besides its arguments each function takes
 
 - ``clip_norm``: the threshold of ``torch.nn.utils.clip_grad_norm_``, applied before everything
-else;
+  else;
 - ``layers``: ``{layer: LayerConfiguration}``, what layers do differently;
 - ``on_nonfinite``: "raise", "skip" or "propagate".
 

@@ -154,7 +154,7 @@ def Adamax(
     layers: Layers = None,
     on_nonfinite: OnNonfinite = "raise",
 ) -> MultiLayerConfiguration:
-    r"""``torch.optim.Adamax``: n = max(β2·n, |g| + ε); u = lr/(1 − β1ᵗ)·m/n. Exact.
+    r"""``torch.optim.Adamax``: n = max(β2·n, abs(g) + ε); u = lr/(1 − β1ᵗ)·m/n. Exact.
 
     Kingma and Ba 2015, section 7.1, https://arxiv.org/abs/1412.6980.
 
