@@ -1,24 +1,33 @@
 """The documentation, as HTML: ``pip install '.[docs]' && sphinx-build -W docs build/docs``.
 
 The pages are Markdown and read well without it. Sphinx adds the API, from the docstrings of the
-installed package, and a search.
+installed package, pictures and what the examples print, which are made when the pages are
+(`_extensions/pages.py`), and a search.
 """
 
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
+import sphinx.ext.napoleon
+from sphinx.ext.napoleon import GoogleDocstring
+
 import flatstep
+
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 project = "flatstep"
 author = "The flatstep authors"
 copyright = f"{author}, Apache-2.0"
 version = release = flatstep.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "pages", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_*"]
-nitpicky = False
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", r"(collections|numpy)\..*")]  # not pages of this documentation
 
 # Single backticks in docstrings name things of the package; what is none of these is code.
 default_role = "literal"
@@ -53,6 +62,21 @@ def _without_types(
     if signature is None or result is None:
         return None
     return re.sub(r"^\(self(, )?", "(", re.sub(r": [\w.]+", "", signature)), None
+
+
+class _WholeDocstring(GoogleDocstring):
+    """Properties and attributes have docstrings like those of methods.
+
+    Napoleon takes what stands before the first colon for a type, and cuts the sentence there.
+    """
+
+    def _parse(self) -> None:
+        if self._what in ("attribute", "property"):
+            self._what = "method"
+        super()._parse()
+
+
+sphinx.ext.napoleon.GoogleDocstring = _WholeDocstring  # type: ignore[misc]
 
 
 def setup(app: Any) -> None:

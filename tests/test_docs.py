@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import runpy
 import shutil
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ from flatstep import serialization
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 MODEL = Path(__file__).parent / "goldens" / "zips" / "iris_mlp_adam_clip.zip"
+#: Pages of which everything is run.
+GUIDES = sorted((ROOT / "docs" / "howto").glob("*.md"))
 #: What an extra brings along; where it is missing, so is what is written for it.
 EXTRAS = ("matplotlib", "safetensors", "sklearn", "tqdm")
 
@@ -79,6 +82,8 @@ def test_public_classes_and_functions_say_what_they_are(name: str) -> None:
 def test_examples_of_pages(page: Path) -> None:
     """The blocks of a page are one session."""
     text = page.read_text(encoding="utf-8")
+    for peer in re.findall(r"^>>> import (jax|torch)$", text, re.MULTILINE):
+        pytest.importorskip(peer)
     # A fence right after an output would be taken for a part of it.
     without_fences = re.sub(r"^```.*$", "", text, flags=re.MULTILINE)
     names = {"__name__": "__main__"}
@@ -101,6 +106,23 @@ def test_the_program_of_the_cpp_page(tmp_path: Path) -> None:
     assert [len(cpp), len(cmake), len(printed)] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("page", GUIDES, ids=[page.stem for page in GUIDES])
+def test_blocks_of_guides_are_run(page: Path) -> None:
+    """Or drawn; C++ is part of the program of the C++ page, which is compiled. Text is no code."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(.*)\n((?:.*\n)*?)```$", text, re.MULTILINE)
+    assert len(blocks) > 1
+    assert {language.partition(" ")[0] for language, _ in blocks} <= {
+        "pycon", "cpp", "text", "{picture}", "{example}",
+    }  # fmt: skip
+    program = (ROOT / "docs" / "cpp.md").read_text(encoding="utf-8")
+    for language, code in blocks:
+        if language == "cpp":
+            assert code in program
+        if language == "pycon":
+            assert code.startswith(">>> ")
+
+
 def test_public_classes_have_an_example() -> None:
     """But Updater, of which nobody makes one."""
     exported = {**vars(fs), **{name: getattr(fs.training, name) for name in fs.training.__all__}}
@@ -108,6 +130,15 @@ def test_public_classes_have_an_example() -> None:
         own = inspect.isclass(value) and value.__module__.startswith("flatstep")
         if own and not name.startswith("_") and name != "Updater":
             assert ">>> " in (value.__doc__ or ""), f"{name} has no example"
+
+
+def test_docstrings_of_properties_are_rendered_whole() -> None:
+    pytest.importorskip("sphinx")
+    pytest.importorskip("furo")
+    conf = runpy.run_path(str(ROOT / "docs" / "conf.py"))
+    text = "The arrays by key: the caller's own.\n\nRaises:\n    ValueError: there is none."
+    rendered = str(conf["_WholeDocstring"](text, what="property", name="arrays"))
+    assert rendered.startswith("The arrays by key: the caller's own.\n\n:raises ValueError: ")
 
 
 def test_the_page_of_api_has_everything() -> None:
