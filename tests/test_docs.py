@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
 import runpy
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,7 +23,13 @@ from flatstep import serialization
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 MODEL = Path(__file__).parent / "goldens" / "zips" / "iris_mlp_adam_clip.zip"
 #: Pages of which everything is run.
-GUIDES = sorted((ROOT / "docs" / "howto").glob("*.md"))
+GUIDES = [ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "howto").glob("*.md"))]
+#: Runs a page in a process of its own.
+RUN_PAGE = """
+import runpy, sys
+from pathlib import Path
+sys.exit(runpy.run_path(sys.argv[1])["session"](Path(sys.argv[2])).failures or 0)
+"""
 #: What an extra brings along; where it is missing, so is what is written for it.
 EXTRAS = ("matplotlib", "safetensors", "sklearn", "tqdm")
 
@@ -82,8 +90,16 @@ def test_public_classes_and_functions_say_what_they_are(name: str) -> None:
 def test_examples_of_pages(page: Path) -> None:
     """The blocks of a page are one session."""
     text = page.read_text(encoding="utf-8")
-    for peer in re.findall(r"^>>> import (jax|torch)$", text, re.MULTILINE):
-        pytest.importorskip(peer)
+    peers = re.findall(r"^>>> import (jax|torch)$", text, re.MULTILINE)
+    if peers:  # whose threads do not get on with the tests that fork and limit memory
+        if not all(map(importlib.util.find_spec, peers)):
+            pytest.skip(f"not installed: {' or '.join(peers)}")
+        done = subprocess.run(
+            [sys.executable, "-c", RUN_PAGE, ROOT / "docs" / "_extensions" / "drawing.py", page],
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return
     # A fence right after an output would be taken for a part of it.
     without_fences = re.sub(r"^```.*$", "", text, flags=re.MULTILINE)
     names = {"__name__": "__main__"}

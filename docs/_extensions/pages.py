@@ -28,7 +28,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 #: From this width on, in points, a picture is not shrunk to a narrow window but scrolls.
-WIDE = 600
+WIDE = 500
 
 log = logging.getLogger(__name__)
 

@@ -37,7 +37,8 @@ def draw() -> Any:
             axes.plot(
                 run.history.iteration, smooth(run.history.score, 9), color=color, label=label,
                 linestyle="--" if "·" in name else "-",
-                linewidth=1.6 if "·" in name else 2.4,
+                linewidth=6 if name.startswith("dl4j-1.0") else 1.6,
+                alpha=0.4 if name.startswith("dl4j-1.0") else 1,
             )  # fmt: skip
         axes.set(title="Score", xlabel="iteration", ylim=(0, None))
         figure.legend(loc="outside lower left", ncols=1)

@@ -10,7 +10,7 @@ from style import COLORS, INK, panels, smooth
 
 import flatstep as fs
 
-RATES = (3e-5, 1e-3, 0.05)
+RATES = (3e-5, 3e-3, 0.2)
 GUIDE = 1e-3
 
 
@@ -36,7 +36,7 @@ def draw() -> Any:
         ratios.set(yscale="log", title="‖update‖ / ‖parameters‖, first layer", xlabel="iteration")
         ratios.set_ylim(1e-5, 5)
         ratios.annotate(
-            "the guide", (400, GUIDE), xytext=(0, 3), textcoords="offset points", ha="right"
+            "the guide", (400, GUIDE), xytext=(0, -11), textcoords="offset points", ha="right"
         )
         figure.legend(*scores.get_legend_handles_labels(), loc="outside lower left", ncols=1)
     return figure

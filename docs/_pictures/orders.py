@@ -12,7 +12,7 @@ ORDERS = {
         BATCH,
         "normalise\nthe gradient",
         "+ l1·sign(p)\n+ l2·p",
-        "updater,\nrate or schedule",
+        "updater\nand its rate",
         "+ decay·lr·p",
         "p −= update",
     ),
