@@ -208,6 +208,7 @@ def peers(session: nox.Session) -> None:
         "pytest", "-q", *sorted(str(path) for path in Path("tests").glob("test_peer*.py")),
         env={"FLATSTEP_PEER_PAIRS": "all"},
     )  # fmt: skip
+    session.run("pytest", "-q", "tests/test_docs.py", "-k", "test_examples_of_pages and interop")
 
 
 @nox.session
@@ -261,9 +262,13 @@ def tidy(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The documentation as HTML, in build/docs; a warning is an error."""
+    """The documentation as HTML, in build/docs; a warning is an error, and so is a dead link."""
     install(session, ".[docs]")
-    session.run("sphinx-build", "-W", "docs", "build/docs")
+    for builder, folder in (("html", "build/docs"), ("linkcheck", "build/links")):
+        session.run(
+            "sphinx-build", "-W", "-b", builder, "-d", "build/doctrees", "docs", folder,
+            env={"OPENBLAS_NUM_THREADS": "1"},  # the matrices of examples are small
+        )  # fmt: skip
 
 
 @nox.session(venv_backend="none")

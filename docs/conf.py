@@ -44,6 +44,8 @@ napoleon_use_rtype = False
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 
+linkcheck_ignore = ["https?://"]  # links between pages only: it needs no network
+
 html_theme = "furo"
 html_title = f"flatstep {version}"
 html_static_path = ["_static"]
