@@ -36,8 +36,8 @@ def times() -> dict[str, dict[str, float | None]]:
     found, case = {}, ""
     for row in table("all threads"):
         if not row["case"].startswith("…"):
-            case = f"{row['case']}: {row['parameters'].partition(' in ')[0]} parameters"
-        elif row["case"] == "… ClipL2PerLayer" and case.partition(":")[0] in CASES:
+            case = f"{row['case']}\n{row['parameters'].partition(' in ')[0]} parameters"
+        elif row["case"] == "… ClipL2PerLayer" and case.partition("\n")[0] in CASES:
             found[case] = {name: seconds(row.get(name, "")) for name in CONTENDERS}
     return found
 
