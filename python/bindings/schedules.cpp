@@ -3,14 +3,13 @@
 #include "attributes.hpp"
 #include "values.hpp"
 
-#include <pybind11/stl.h>
-
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -39,121 +38,115 @@ py::tuple items(py::handle object, const char* name) {
   return value;
 }
 
-/// One of the first so many of anneal_names.
-Anneal anneal(py::handle object, std::size_t known) {
-  const std::string argument = class_name(object) + ": anneal_strategy";
-  const auto names = std::span(anneal_names).first(known);
-  return static_cast<Anneal>(text::place(argument, names, string(object, "anneal_strategy")));
+// ----------------------------------------------------- arguments, each as what its factory takes
+
+template <class X>
+X read(py::handle object, const ScheduleArgument& argument);
+
+template <>
+double read(py::handle object, const ScheduleArgument& argument) {
+  return number(object, argument.name);
 }
 
-std::vector<double> to_values(py::handle object) {
+template <>
+std::int64_t read(py::handle object, const ScheduleArgument& argument) {
+  return integer(object, argument.name);
+}
+
+template <>
+bool read(py::handle object, const ScheduleArgument& argument) {
+  return flag(object, argument.name);
+}
+
+template <>
+Anneal read(py::handle object, const ScheduleArgument& argument) {
+  const std::string where = class_name(object) + ": " + argument.name;
+  return static_cast<Anneal>(text::place(where, argument.choices, string(object, argument.name)));
+}
+
+template <>
+Schedule read(py::handle object, const ScheduleArgument& argument) {
+  return to_schedule(object.attr(argument.name));
+}
+
+template <>
+Schedule::Points read(py::handle object, const ScheduleArgument& argument) {
+  return to_points(object.attr(argument.name));
+}
+
+template <>
+std::vector<double> read(py::handle object, const ScheduleArgument& argument) {
   std::vector<double> values;
-  for (const py::handle value : items(object, "values")) values.push_back(py::cast<double>(value));
+  for (const py::handle value : items(object, argument.name)) {
+    values.push_back(py::cast<double>(value));
+  }
   return values;
 }
 
-std::vector<Schedule> to_factors(py::handle object) {
-  std::vector<Schedule> factors;
-  for (const py::handle factor : items(object, "factors")) factors.push_back(to_schedule(factor));
-  return factors;
+template <>
+std::vector<Schedule> read(py::handle object, const ScheduleArgument& argument) {
+  std::vector<Schedule> schedules;
+  for (const py::handle each : items(object, argument.name)) {
+    schedules.push_back(to_schedule(each));
+  }
+  return schedules;
 }
 
 /// Pairs of a schedule and its length; the last may have None.
-std::vector<std::pair<Schedule, std::int64_t>> to_pieces(py::handle object) {
+template <>
+std::vector<std::pair<Schedule, std::int64_t>> read(py::handle object,
+                                                    const ScheduleArgument& argument) {
   std::vector<std::pair<Schedule, std::int64_t>> pieces;
-  const py::tuple given = items(object, "pieces");
+  const py::tuple given = items(object, argument.name);
   for (std::size_t k = 0; k < given.size(); ++k) {
     const auto piece = py::cast<py::tuple>(given[k]);
-    const std::string where = class_name(object) + ": pieces[" + std::to_string(k) + "]: length";
+    const std::string where =
+        class_name(object) + ": " + argument.name + "[" + std::to_string(k) + "]: length";
     const bool open = k + 1 == given.size() && piece[1].is_none();
     pieces.emplace_back(to_schedule(piece[0]), open ? 1 : to_integer(piece[1], where));
   }
   return pieces;
 }
 
+// ------------------------------------------------------------------------------ factories by class
+
 struct ScheduleClass {
   std::string_view name;
   Schedule (*make)(py::handle, ScheduleType);
 };
 
-const std::array<ScheduleClass, 18> schedule_classes{{
-    {"FixedSchedule",
-     [](py::handle s, ScheduleType) { return Schedule::fixed(number(s, "value")); }},
-    {"ExponentialSchedule",
-     [](py::handle s, ScheduleType type) {
-       return Schedule::exponential(number(s, "initial"), number(s, "gamma"), type);
-     }},
-    {"InverseSchedule",
-     [](py::handle s, ScheduleType type) {
-       return Schedule::inverse(number(s, "initial"), number(s, "gamma"), number(s, "power"), type);
-     }},
-    {"StepSchedule",
-     [](py::handle s, ScheduleType type) {
-       return Schedule::step(number(s, "initial"), number(s, "decay_rate"), number(s, "step"),
-                             type);
-     }},
-    {"PolySchedule",
-     [](py::handle s, ScheduleType type) {
-       return Schedule::poly(number(s, "initial"), number(s, "power"), integer(s, "max_iter"),
-                             type);
-     }},
-    {"SigmoidSchedule",
-     [](py::handle s, ScheduleType type) {
-       return Schedule::sigmoid(number(s, "initial"), number(s, "gamma"), number(s, "step"), type);
-     }},
-    {"MapSchedule",
-     [](py::handle s, ScheduleType type) {
-       return Schedule::map(to_points(s.attr("values")), type);
-     }},
-    {"CycleSchedule",
-     [](py::handle s, ScheduleType type) {
-       return Schedule::cycle(number(s, "initial"), number(s, "max"), integer(s, "cycle_length"),
-                              integer(s, "annealing_length"), number(s, "annealing_decay"), type);
-     }},
-    {"CosineSchedule",
-     [](py::handle s, ScheduleType type) {
-       return Schedule::cosine(number(s, "initial"), integer(s, "max_iter"), number(s, "final"),
-                               type);
-     }},
-    {"CosineRestartsSchedule",
-     [](py::handle s, ScheduleType type) {
-       return Schedule::cosine_restarts(number(s, "initial"), integer(s, "first"),
-                                        integer(s, "multiplier"), number(s, "final"), type);
-     }},
-    {"LinearSchedule",
-     [](py::handle s, ScheduleType type) {
-       return Schedule::linear(number(s, "initial"), number(s, "final"), integer(s, "steps"), type);
-     }},
-    {"OneCycleSchedule",
-     [](py::handle s, ScheduleType type) {
-       return Schedule::one_cycle(number(s, "max_rate"), integer(s, "total_steps"),
-                                  number(s, "pct_start"), anneal(s, 2), number(s, "div_factor"),
-                                  number(s, "final_div_factor"), flag(s, "three_phase"), type);
-     }},
-    {"OneCycleMomentumSchedule",
-     [](py::handle s, ScheduleType type) {
-       return Schedule::one_cycle_momentum(integer(s, "total_steps"), number(s, "base_momentum"),
-                                           number(s, "max_momentum"), number(s, "pct_start"),
-                                           anneal(s, 2), flag(s, "three_phase"), type);
-     }},
-    {"WarmupStableDecaySchedule",
-     [](py::handle s, ScheduleType type) {
-       return Schedule::warmup_stable_decay(number(s, "max_rate"), integer(s, "warmup_steps"),
-                                            integer(s, "stable_steps"), integer(s, "decay_steps"),
-                                            number(s, "initial"), number(s, "final"),
-                                            anneal(s, anneal_names.size()), type);
-     }},
-    {"TableSchedule",
-     [](py::handle s, ScheduleType type) { return Schedule::table(to_values(s), type); }},
-    {"SequenceSchedule",
-     [](py::handle s, ScheduleType type) { return Schedule::sequence(to_pieces(s), type); }},
-    {"ProductSchedule",
-     [](py::handle s, ScheduleType) { return Schedule::product(to_factors(s)); }},
-    {"RampSchedule",
-     [](py::handle s, ScheduleType) {
-       return Schedule::ramp(to_schedule(s.attr("base")), integer(s, "num_iter"));
-     }},
-}};
+template <class X>
+X read(py::handle object, const ScheduleArgument* argument, ScheduleType type) {
+  if constexpr (std::is_same_v<X, ScheduleType>) {
+    return type;
+  } else {
+    return read<X>(object, *argument);
+  }
+}
+
+template <class... A, std::size_t... I>
+Schedule made_by(const ScheduleFactory<A...>& factory, std::index_sequence<I...>, py::handle object,
+                 ScheduleType type) {
+  // In braces they are read from the left, so that the first wrong one is the one that is named.
+  std::tuple<A...> arguments{read<A>(object, factory.arguments.data() + I, type)...};
+  return std::apply(factory.make, std::move(arguments));
+}
+
+template <class... A>
+Schedule made_by(const ScheduleFactory<A...>& factory, py::handle object, ScheduleType type) {
+  return made_by(factory, std::index_sequence_for<A...>(), object, type);
+}
+
+template <std::size_t... I>
+constexpr auto classes_of(std::index_sequence<I...>) {
+  return std::array{
+      ScheduleClass{std::get<I>(schedule_factories).name, [](py::handle object, ScheduleType type) {
+                      return made_by(std::get<I>(schedule_factories), object, type);
+                    }}...};
+}
+
+constexpr auto schedule_classes =
+    classes_of(std::make_index_sequence<std::tuple_size_v<decltype(schedule_factories)>>());
 
 }  // namespace
 

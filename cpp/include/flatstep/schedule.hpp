@@ -40,8 +40,10 @@
 #include <iterator>
 #include <limits>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -386,6 +388,64 @@ class Schedule {
 
   Form form_;
   ScheduleType type_ = ScheduleType::iteration;
+};
+
+/// What a factory's argument is called, and of a choice the names that there are.
+struct ScheduleArgument {
+  constexpr ScheduleArgument(const char* called)
+      : name(called) {}  // NOLINT(*-explicit-constructor)
+  constexpr ScheduleArgument(const char* called, std::span<const std::string_view> names)
+      : name(called), choices(names) {}
+
+  const char* name;
+  std::span<const std::string_view> choices;
+};
+
+/// A factory by name, with the names of its arguments; a schedule type, where it takes one, is the
+/// last of them and has no name.
+template <class... A>
+struct ScheduleFactory {
+  static constexpr std::size_t named = (std::size_t{!std::is_same_v<A, ScheduleType>} + ... + 0);
+
+  std::string_view name;
+  Schedule (*make)(A...);
+  std::array<ScheduleArgument, named> arguments;
+};
+
+template <class... A, class... Names>
+constexpr ScheduleFactory<A...> schedule_factory(std::string_view name, Schedule (*make)(A...),
+                                                 Names... arguments) {
+  return {name, make, {arguments...}};
+}
+
+/// Every form: whoever knows schedules by name, as the Python module does, makes them from here.
+inline constexpr std::tuple schedule_factories{
+    schedule_factory("FixedSchedule", Schedule::fixed, "value"),
+    schedule_factory("ExponentialSchedule", Schedule::exponential, "initial", "gamma"),
+    schedule_factory("InverseSchedule", Schedule::inverse, "initial", "gamma", "power"),
+    schedule_factory("StepSchedule", Schedule::step, "initial", "decay_rate", "step"),
+    schedule_factory("PolySchedule", Schedule::poly, "initial", "power", "max_iter"),
+    schedule_factory("SigmoidSchedule", Schedule::sigmoid, "initial", "gamma", "step"),
+    schedule_factory("MapSchedule", Schedule::map, "values"),
+    schedule_factory("CycleSchedule", Schedule::cycle, "initial", "max", "cycle_length",
+                     "annealing_length", "annealing_decay"),
+    schedule_factory("CosineSchedule", Schedule::cosine, "initial", "max_iter", "final"),
+    schedule_factory("CosineRestartsSchedule", Schedule::cosine_restarts, "initial", "first",
+                     "multiplier", "final"),
+    schedule_factory("LinearSchedule", Schedule::linear, "initial", "final", "steps"),
+    schedule_factory("OneCycleSchedule", Schedule::one_cycle, "max_rate", "total_steps",
+                     "pct_start", ScheduleArgument("anneal_strategy", one_cycle_anneal_names),
+                     "div_factor", "final_div_factor", "three_phase"),
+    schedule_factory("OneCycleMomentumSchedule", Schedule::one_cycle_momentum, "total_steps",
+                     "base_momentum", "max_momentum", "pct_start",
+                     ScheduleArgument("anneal_strategy", one_cycle_anneal_names), "three_phase"),
+    schedule_factory("WarmupStableDecaySchedule", Schedule::warmup_stable_decay, "max_rate",
+                     "warmup_steps", "stable_steps", "decay_steps", "initial", "final",
+                     ScheduleArgument("anneal_strategy", anneal_names)),
+    schedule_factory("TableSchedule", Schedule::table, "values"),
+    schedule_factory("SequenceSchedule", Schedule::sequence, "pieces"),
+    schedule_factory("ProductSchedule", Schedule::product, "factors"),
+    schedule_factory("RampSchedule", Schedule::ramp, "base", "num_iter"),
 };
 
 }  // namespace flatstep

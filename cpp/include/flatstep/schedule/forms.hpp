@@ -11,6 +11,7 @@
 #include <limits>
 #include <map>
 #include <numbers>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -37,6 +38,8 @@ inline double real_power(double base, double exponent) {
 enum class Anneal { cosine, linear, sqrt };
 
 inline constexpr std::array<std::string_view, 3> anneal_names{"cos", "linear", "sqrt"};
+/// Those of OneCycle.
+inline constexpr auto one_cycle_anneal_names = std::span(anneal_names).first<2>();
 
 inline std::string_view to_string(Anneal anneal) {
   return anneal_names[static_cast<std::size_t>(anneal)];
