@@ -31,7 +31,7 @@ class DeeperSchedule {
 
 /// An attribute that is a tuple.
 py::tuple items(py::handle object, const char* name) {
-  const py::object value = object.attr(name);
+  py::object value = object.attr(name);
   if (!py::isinstance<py::tuple>(value)) {
     wrong_type(class_name(object) + ": " + name, "a tuple", value);
   }

@@ -206,9 +206,9 @@ class SplitStep {
   };
   /// A slot whose update is written as a whole, and where that lies; a callback's state, too.
   struct Written {
-    std::size_t slot;
-    std::size_t update;
-    std::size_t state;
+    std::size_t slot = 0;
+    std::size_t update = 0;
+    std::size_t state = 0;
     std::vector<std::vector<std::size_t>> shapes;  ///< of its state arrays
   };
 

@@ -145,7 +145,7 @@ struct StateNames<0> {
 
 /// What the step constants depend on besides the hyper-parameters.
 struct StepContext {
-  std::int64_t iteration;
+  std::int64_t iteration = 0;
   const OrderRules& rules;
   double trust_ratio = 1.0;  ///< of the gradient, where that is what is trusted
 
