@@ -1,10 +1,10 @@
 """The core in float64 against the formulas in 60 digits, up to the ends of every range.
 
 The formulas are written down here once more, on mpmath's numbers, so that they share nothing with
-the core or with the NumPy oracle. Every operation carries a bound on the distance of its evaluation
-in double (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.3, as in
-`oracle/bounds.py`); what the core gives must lie within it. Batch sizes go to 2⁶³ − 1, iterations
-to 2⁶², gradients from the smallest normal number to the largest.
+the core, nor with the NumPy oracle but what a strategy's group is. Every operation carries a bound
+on the distance of its evaluation in double (Higham, Accuracy and Stability of Numerical Algorithms,
+2nd ed., section 3.3, as in `oracle/bounds.py`); what the core gives must lie within it. Batch sizes
+go to 2⁶³ − 1, iterations to 2⁶², gradients from the smallest normal number to the largest.
 
 `FLATSTEP_FUZZ=100000 pytest tests/test_mpmath.py` runs so many points.
 """
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from oracle.normalization import STRATEGIES
 
 import flatstep as fs
 
@@ -286,9 +287,10 @@ class Point:
 
     def groups(self) -> list[list[str]]:
         keys = list(self.sizes)
-        if self.strategy == "ClipL2Global":
+        group = STRATEGIES[self.strategy].group
+        if group == "network":
             return [keys]
-        if self.strategy.endswith("ParamType"):
+        if group == "parameter":
             return [[key] for key in keys]
         return [
             [key for key in keys if key[0] == layer] for layer in dict.fromkeys(k[0] for k in keys)

@@ -24,7 +24,7 @@ import pytest
 from networks import copies, flat
 from oracle import LayerSpec, Network, NetworkSpec, SlotSpec, UpdaterSpec
 from oracle.bounds import Bounded
-from oracle.normalization import CHUNK, STRATEGIES
+from oracle.normalization import CHUNK, STRATEGIES, strategies_of
 from oracle.updater_row import VALUES
 from oracle.updaters import UPDATERS
 from snapshots import bits, everything, nothing_changes, report
@@ -32,6 +32,8 @@ from snapshots import bits, everything, nothing_changes, report
 import flatstep as fs
 
 SEQUENCES = int(os.environ.get("FLATSTEP_FUZZ") or 60)
+#: What a layer may have: a norm of the whole network is the network's alone.
+LAYER_STRATEGIES = strategies_of("", "parameter", "layer")
 CALLS = 14
 FUSED = [isa for isa in fs.available_isas() if isa != "sse2"]
 
@@ -99,7 +101,7 @@ def settings_of_layer(rng: random.Random, dl4j_0_8: bool, adam_w: bool, params: 
     if rng.random() < 0.4:
         own["updater"] = updater_of(rng, not dl4j_0_8, adam_w)
     if rng.random() < 0.4:
-        own["gradient_normalization"] = rng.choice([s for s in STRATEGIES if s != "ClipL2Global"])
+        own["gradient_normalization"] = rng.choice(LAYER_STRATEGIES)
         own["gradient_normalization_threshold"] = rng.choice([1e-3, 1.0, 50.0])
     if rng.random() < 0.2:
         own["learning_rate_scale"] = rng.choice([0.0, 0.1, 2.0])
@@ -492,7 +494,7 @@ def test_sequences_within_the_oracles_bounds() -> None:
             )
             for i, size in enumerate(sizes)
         )
-        strategy = rng.choice([s for s in STRATEGIES if s != "ClipL2Global"])
+        strategy = rng.choice(LAYER_STRATEGIES)
         layers = tuple(LayerSpec(slot.layer, strategy, 0.5) for slot in slots)
         semantics = rng.choice(["dl4j-1.0", "dl4j-0.8"])
         spec = NetworkSpec(semantics, layers, slots)

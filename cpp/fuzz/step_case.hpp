@@ -204,6 +204,13 @@ inline Case read_case(std::span<const std::uint8_t> bytes) {
     configuration.weight_decay = in.pick(coefficients());
     configuration.weight_decay_apply_lr = in.one_in(2);
   }
+  // A norm of all layers is the network's alone.
+  std::vector<GradientNormalization> layer_strategies;
+  for (std::size_t i = 0; i < strategies_known; ++i) {
+    const auto strategy = static_cast<GradientNormalization>(i);
+    if (rules_of(strategy).group == NormalizationGroup::network) continue;
+    layer_strategies.push_back(strategy);
+  }
   const std::size_t layers = 1 + in.below(4);
   for (std::size_t layer = 0; layer < layers; ++layer) {
     LayerConfiguration own;
@@ -212,9 +219,7 @@ inline Case read_case(std::span<const std::uint8_t> bytes) {
     own.pretrain = what % 16 == 2;
     if (what % 16 == 3) own.updater = updater(in);
     if (what % 16 == 4) {
-      // ClipL2Global is the network's alone.
-      own.gradient_normalization =
-          static_cast<GradientNormalization>(in.below(strategies_known - 1));
+      own.gradient_normalization = layer_strategies[in.below(layer_strategies.size())];
     }
     if (what % 16 == 5) own.kind = "BatchNormalization";
     const char* const params[][2] = {{"W", "b"}, {"W", ""}, {"W", "vb"}, {"gamma", "mean"}};
