@@ -78,7 +78,9 @@ class B:
             return self
         root = mp.sqrt(max(self.value, mpf(0)))
         least = mp.sqrt(max(self.value - self.error, mpf(0)))
-        return B.rounded(root, self.error / (root + least) if self.error else 0)
+        if root == 0:
+            return B.rounded(root, mp.sqrt(self.error))
+        return B.rounded(root, self.error / (root + least))
 
     def __abs__(self) -> B:
         return B(abs(self.value), self.error)
