@@ -109,7 +109,7 @@ class TypedCore final : public Core {
   py::object accumulated() override {
     if (!summed_) return py::none();
     const py::object owner = owner_of(sum_memory_);
-    py::dict sums;
+    auto sums = taken<py::dict>(PyDict_New());
     for (std::size_t i = 0; i < sums_.size(); ++i) {
       sums[gradients_.keys()[i]] = view(sums_[i], gradients_.form(i), owner);
     }
@@ -124,7 +124,7 @@ class TypedCore final : public Core {
 
   py::dict state(std::size_t slot) override {
     const py::object owner = owner_of(updater_.state_memory());
-    py::dict arrays;
+    auto arrays = taken<py::dict>(PyDict_New());
     const LayoutSlot& s = updater_.layout().slots.at(slot);
     for (std::size_t a = 0; a < s.state.size(); ++a) {
       arrays[py::str(std::string(s.state[a].description.name))] =

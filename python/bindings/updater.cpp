@@ -140,7 +140,7 @@ py::list block_list(const Self& self) {
 }
 
 py::list rate_list(const Self& self) {
-  py::list rates;
+  auto rates = taken<py::list>(PyList_New(0));
   for (const RateState& rate : self->rates()) {
     rates.append(py::make_tuple(rate.learning_rate, rate.momentum));
   }

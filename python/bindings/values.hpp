@@ -19,6 +19,15 @@ std::int64_t to_counter(pybind11::handle value, const char* name);
 /// A number, or nothing for NaN.
 std::optional<double> optional_of(double value);
 
+/// A new object of the interpreter's own, as PyDict_New() gives it.
+/// @throws what the interpreter says where there is none: MemoryError, of which pybind11's constructors
+///   make a RuntimeError, and in a build with assertions the end of the process
+template <class X>
+X taken(PyObject* made) {
+  if (made == nullptr) throw pybind11::error_already_set();
+  return pybind11::reinterpret_steal<X>(made);
+}
+
 std::string class_name(pybind11::handle object);
 
 /// A str in UTF-8, for names that are used again.
