@@ -20,13 +20,14 @@ import pytest
 import reader_fuzz
 from dl4j_zips import COEFFICIENTS, MLP, read_entries
 from snapshots import bits
+from time_limits import SLOWER
 
 import flatstep as fs
 from flatstep.dl4j.archive import Entry, EntryReader
 from flatstep.dl4j.nd4j import read_array
 
 COUNT = int(os.environ.get("FLATSTEP_FUZZ", "600"))
-SECONDS = 2.0
+SECONDS = 2.0 * SLOWER
 MOST = 4096
 
 
