@@ -7,7 +7,6 @@ installed package, pictures and what the examples print, which are made when the
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -56,6 +55,18 @@ pygments_style = "friendly"
 pygments_dark_style = "github-dark"
 
 
+def _arguments(signature: str) -> list[str]:
+    """What stands between the commas that are in no brackets of a type."""
+    parts, depth = [""], 0
+    for character in signature:
+        depth += {"[": 1, "]": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
+
+
 def _without_types(
     _app: Any, _what: str, _name: str, _object: Any, _options: Any, *parts: str
 ) -> Any:
@@ -63,7 +74,22 @@ def _without_types(
     signature, result = parts
     if signature is None or result is None:
         return None
-    return re.sub(r"^\(self(, )?", "(", re.sub(r": [\w.]+", "", signature)), None
+    shown = []
+    for argument in _arguments(signature[1:-1]):
+        name, _, type_and_default = argument.partition(":")
+        _, equals, default = type_and_default.partition(" = ")
+        if name and name != "self":
+            shown.append(f"{name}={default}" if equals else argument if "=" in name else name)
+    return f"({', '.join(shown)})", None
+
+
+def _skip(_app: Any, _what: str, name: str, value: Any, skip: bool, _options: Any) -> bool | None:
+    """Of an updater that is shipped in NumPy, what CustomUpdater says of all of them."""
+    if name in ("choices", "initial_state", "ranges"):
+        return True
+    if name in ("get_gradient", "state_shapes"):
+        return not value.__qualname__.startswith("CustomUpdater.")
+    return None
 
 
 class _WholeDocstring(GoogleDocstring):
@@ -83,3 +109,4 @@ sphinx.ext.napoleon.GoogleDocstring = _WholeDocstring  # type: ignore[misc]
 
 def setup(app: Any) -> None:
     app.connect("autodoc-process-signature", _without_types)
+    app.connect("autodoc-skip-member", _skip)

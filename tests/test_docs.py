@@ -174,6 +174,9 @@ def test_the_page_of_api_has_everything() -> None:
         and value.__module__.startswith("flatstep")
     }
     assert public - set(described) <= {"Updater"}  # the base of all, with nothing to say
+    members = re.findall(r"^   \.\. auto(?:method|property):: (\w+)$", text, re.MULTILINE)
+    own = {name for name in dir(fs.MultiLayerUpdater) if not name.startswith("_")}
+    assert own - set(members) == {"key_style"}
 
 
 def test_the_page_of_errors_has_every_exception() -> None:

@@ -182,7 +182,7 @@ class MLPClassifier(_FlatstepMLP, neural_network.MLPClassifier):
             ``nesterovs_momentum``, ``beta_1``, ``beta_2`` and ``epsilon``; ``alpha`` still adds its
             L2 to the loss. ``solver="lbfgs"`` takes no steps and is left to scikit-learn. None:
             those arguments as scikit-learn means them, with flatstep's steps. To be given by name.
-        *args, **kwargs: scikit-learn's own.
+        args, kwargs: scikit-learn's own.
 
     Its ``_optimizer.updater`` is the :class:`flatstep.MultiLayerUpdater`, of ``coefs_`` and
     ``intercepts_`` themselves, float32 or float64; its ``epoch`` counts what scikit-learn calls
