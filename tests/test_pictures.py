@@ -76,6 +76,8 @@ def test_the_monitor_shows_three_rates() -> None:
     assert 1e-3 < np.median(ratios[1]) < 1e-2
     assert ratios[2][:20].max() > 1
     assert np.median(ratios[2][100:]) < 0.1 * ratios[2][:20].max()
+    weights = high.updater.parameters["0_W"]
+    assert np.linalg.norm(weights) > 3 * np.sqrt(2 / 64 * weights.size)  # since the first step
     assert right.accuracy > 0.9
     assert max(low.accuracy, high.accuracy) < 0.7
 
