@@ -37,7 +37,7 @@ struct ScaledSum {
 template <class T>
 struct Segment {
   const T* gradient;
-  T* parameter;  ///< read where the pass regularises or the updater needs it, written where it applies
+  T* parameter;  ///< read where the pass regularises or its updater asks, written where it applies
   T* update;     ///< written where the pass does not apply; may be `gradient`'s memory
   T* state[max_state_arrays];  ///< read and written
   std::size_t size;

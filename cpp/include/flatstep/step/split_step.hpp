@@ -20,7 +20,6 @@
 #include <array>
 #include <cstddef>
 #include <span>
-#include <utility>
 #include <vector>
 
 namespace flatstep {
@@ -86,23 +85,22 @@ class SplitStep {
       const Chunk& chunk = step.plan.chunks[c];
       const Run& run = run_of(step.plan, chunk.slot);
       if (run.trusts == Trusted::nothing) continue;
-      PassConstants<T> constants = passes.constants(step.plan.slots[chunk.slot].run);
-      if (run.trusts != Trusted::update) {
-        constants.l2_after = constants.l1_after = 0;
-        constants.post = 1;
-      }
-      T* const whole = whole_update(step.plan, chunk.slot);
+      const std::size_t k = step.plan.slots[chunk.slot].run;
+      const PassConstants<T> constants =
+          run.trusts == Trusted::update ? passes.constants(k) : up_to_updater(passes.constants(k));
+      const Written* const whole = written(step.plan, chunk.slot);
       T stack[block_size];
       Look look;
       for (std::size_t at = 0; at < chunk.size; at += block_size) {
         const std::size_t size = std::min(block_size, chunk.size - at);
         Segment<T> part = passes.part_of(chunk.slot, chunk.offset + at, size);
-        part.update = whole == nullptr ? stack : whole + chunk.offset + at;
+        part.update =
+            whole == nullptr ? stack : updates_.data() + whole->update + chunk.offset + at;
         const unsigned kind = Passes<T>::kind_of(run, false);
         if (run.trusts == Trusted::gradient) {
           Passes<T>::run_without_updater(step, part, constants, kind);
         } else {
-          Passes<T>::run_kernel(step, step.plan.slots[chunk.slot].run, {&part, 1}, constants, kind);
+          Passes<T>::run_kernel(step, k, {&part, 1}, constants, kind);
         }
         look.update.add(step.kernels.sum_of_squares(part.update, size));
         look.parameter.add(step.kernels.sum_of_squares(part.parameter, size));
@@ -140,9 +138,15 @@ class SplitStep {
   void pass_chunk(const Step<T>& step, const Passes<T>& passes, std::size_t c) {
     const Chunk& chunk = step.plan.chunks[c];
     const std::size_t run = step.plan.slots[chunk.slot].run;
-    const T* const whole = whole_update(step.plan, chunk.slot);
+    const Written* const whole = written(step.plan, chunk.slot);
+    const T* const update_of_chunk =
+        whole == nullptr ? nullptr : updates_.data() + whole->update + chunk.offset;
     const bool is_scaled = whole != nullptr && step.plan.runs[run].trusts != Trusted::nothing;
-    const bool applies_at_once = is_scaled && !monitor_ && step.applies();
+    if (is_scaled && !monitor_ && step.applies()) {  // nobody looks at what is scaled
+      Segment<T> part = passes.part_of(chunk.slot, chunk.offset, chunk.size);
+      part.gradient = update_of_chunk;
+      return scale(step, passes, run, part, true);
+    }
     T stack[block_size];
     Look look;
     for (std::size_t begin = 0; begin < chunk.size; begin += block_size) {
@@ -150,12 +154,11 @@ class SplitStep {
       Segment<T> part = passes.part_of(chunk.slot, chunk.offset + begin, size);
       T* const wanted = part.update;  // where the caller wants it, if anywhere
       if (monitor_) look.parameter.add(step.kernels.sum_of_squares(part.parameter, size));
-      const T* update = whole == nullptr ? nullptr : whole + chunk.offset + begin;
+      const T* update = whole == nullptr ? nullptr : update_of_chunk + begin;
       if (is_scaled) {
         if (step.applies()) part.update = stack;
         part.gradient = update;
-        scale(step, passes, run, part, applies_at_once);
-        if (applies_at_once) continue;
+        scale(step, passes, run, part, false);
         update = part.update;
       } else if (update == nullptr) {
         if (step.applies()) part.update = stack;
@@ -259,8 +262,7 @@ class SplitStep {
   /// What was written, times its trust ratio; and the decay, where the ratio is of the direction.
   void scale(const Step<T>& step, const Passes<T>& passes, std::size_t run, Segment<T>& part,
              bool applies) const {
-    PassConstants<T> after = passes.constants(run);
-    after.l2_before = after.l1_before = 0;
+    PassConstants<T> after = from_updater_on(passes.constants(run));
     unsigned kind = Passes<T>::kind_of(step.plan.runs[run], applies) & ~pass_clamps;
     if (step.plan.runs[run].trusts == Trusted::update) {
       after.post = 1;
@@ -270,13 +272,21 @@ class SplitStep {
     Passes<T>::run_without_updater(step, part, after, kind);
   }
 
-  const T* whole_update(const Plan& plan, std::size_t slot) const {
+  /// Where a slot's update is written as a whole, if it is.
+  const Written* written(const Plan& plan, std::size_t slot) const {
     if (!is_written_whole(plan, slot)) return nullptr;
-    const auto found = std::ranges::lower_bound(written_, slot, {}, &Written::slot);
-    return updates_.data() + found->update;
+    return &*std::ranges::lower_bound(written_, slot, {}, &Written::slot);
   }
-  T* whole_update(const Plan& plan, std::size_t slot) {
-    return const_cast<T*>(std::as_const(*this).whole_update(plan, slot));
+
+  /// The constants of what a pass does before its updater, and after it.
+  static PassConstants<T> up_to_updater(PassConstants<T> constants) {
+    constants.l2_after = constants.l1_after = 0;
+    constants.post = 1;
+    return constants;
+  }
+  static PassConstants<T> from_updater_on(PassConstants<T> constants) {
+    constants.l2_before = constants.l1_before = 0;
+    return constants;
   }
 
   /// What comes before the callback, the callback, what comes after it: all on memory of our own.
@@ -288,10 +298,8 @@ class SplitStep {
     const std::span<T> update(updates_.data() + written.update, slot.size);
     Segment<T> segment = passes.segment(written.slot);
     segment.update = update.data();
-    PassConstants<T> before = passes.constants(k);
-    before.l2_after = before.l1_after = 0;
-    before.post = 1;
-    Passes<T>::run_kernel(step, k, {&segment, 1}, before, Passes<T>::kind_of(run, false));
+    const unsigned kind = Passes<T>::kind_of(run, false);
+    Passes<T>::run_without_updater(step, segment, up_to_updater(passes.constants(k)), kind);
 
     std::array<std::span<T>, max_callback_state_arrays> state{};
     T* to = states_.data() + written.state;
@@ -318,12 +326,10 @@ class SplitStep {
       return false;
     }
 
-    PassConstants<T> after = passes.constants(k);
-    after.l2_before = after.l1_before = 0;
     segment.gradient = update.data();
     segment.pre[0] = segment.pre[1] = 1;
-    Passes<T>::run_kernel(step, k, {&segment, 1}, after,
-                          Passes<T>::kind_of(run, false) & ~pass_clamps);
+    Passes<T>::run_without_updater(step, segment, from_updater_on(passes.constants(k)),
+                                   kind & ~pass_clamps);
     return true;
   }
 
