@@ -177,7 +177,7 @@ def pushed(
     b: Array,
     x: Array,
     *,
-    learning_rate: float,
+    learning_rate: Any,
     momentum: float,
     nesterov: bool,
     rate_in_velocity: bool,
@@ -245,22 +245,8 @@ def schedule_free_adam_w(
     return u, {"z": state["z"] - step, "v": v}
 
 
-def lamb(
-    g: Array,
-    state: State,
-    *,
-    learning_rate: float,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
-    epsilon_root: float,
-    t: int,
-    **_: object,
-) -> Result:
-    m, v = moments(g, state, beta1, beta2)
-    v_hat = v / bias(beta2, t)
-    m_hat = corrected_moment(m, g, beta1, t, nesterov=False)
-    return learning_rate * m_hat / (np.sqrt(v_hat + epsilon_root) + epsilon), {"m": m, "v": v}
+def lamb(g: Array, state: State, **hyper: Any) -> Result:
+    return root_adam(g, state, **hyper, nesterov=False, bias_correction=True)
 
 
 def lamb_ratio(hyper: Mapping[str, Any], decay: float, of_parameter: Any, of_x: Any) -> Any:
@@ -278,9 +264,15 @@ def lars(
     trust_ratio: Any = 1.0,
     **_: object,
 ) -> Result:
-    rate = learning_rate * trust_ratio
-    b = momentum * state["b"] + rate * g
-    return (rate * g + momentum * b if nesterov else b), {"b": b}
+    u, b = pushed(
+        state["b"],
+        g,
+        learning_rate=learning_rate * trust_ratio,
+        momentum=momentum,
+        nesterov=nesterov,
+        rate_in_velocity=True,
+    )
+    return u, {"b": b}
 
 
 def lars_ratio(hyper: Mapping[str, Any], decay: float, of_parameter: Any, of_x: Any) -> Any:
