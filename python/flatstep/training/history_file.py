@@ -12,12 +12,10 @@ from typing import Any, TextIO
 import numpy as np
 
 from .history import History, LayerHistory
-from .listeners import GroupStep
+from .listeners import CSV_COLUMNS, STEP_FIELDS, GroupStep
 
 __all__ = ["read_history"]
 
-#: What a file says of a step, but its layers.
-_STEP = ("iteration", "epoch", "score", "skipped")
 _Step = tuple[tuple[float, ...], dict[str, tuple[float, ...]]]
 
 
@@ -66,21 +64,20 @@ def _number(value: Any) -> float:
 
 def _csv_steps(file: TextIO, path: Path) -> Iterator[_Step]:
     rows = csv.reader(file)
-    columns = [*_STEP, "layer", *GroupStep._fields]
-    if next(rows, None) != columns:
-        raise ValueError(f"{path}: line 1: expected what CSVWriter writes, {','.join(columns)}")
+    if next(rows, None) != list(CSV_COLUMNS):
+        raise ValueError(f"{path}: line 1: expected what CSVWriter writes, {','.join(CSV_COLUMNS)}")
     step: _Step | None = None
     bad: str | None = None
     for row in rows:
         if bad is not None:
             raise ValueError(bad)
         try:
-            if len(row) != len(columns):
+            if len(row) != len(CSV_COLUMNS):
                 raise ValueError(f"{len(row)} fields")
             start = tuple(map(_number, row[:4]))
             values = tuple(map(_number, row[5:]))
         except ValueError as error:
-            bad = f"{path}: line {rows.line_num}: expected {len(columns)} fields, got {error}"
+            bad = f"{path}: line {rows.line_num}: expected {len(CSV_COLUMNS)} fields, got {error}"
             continue  # the last line may be
         # A skipped step and the one after it have the same iteration.
         if step is None or step[0][0] != start[0] or row[4] in step[1]:
@@ -99,7 +96,7 @@ def _jsonl_steps(file: TextIO, path: Path) -> Iterator[_Step]:
             raise ValueError(bad)
         try:
             step = json.loads(text)
-            start = tuple(_number(step[name]) for name in _STEP)
+            start = tuple(_number(step[name]) for name in STEP_FIELDS)
             layers = {
                 name: tuple(_number(layer[field]) for field in GroupStep._fields)
                 for name, layer in step["layers"].items()

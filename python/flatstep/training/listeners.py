@@ -53,6 +53,12 @@ class GroupStep(NamedTuple):
     update_ratio: float | None
 
 
+#: What a log says of a step besides its layers.
+STEP_FIELDS = ("iteration", "epoch", "score", "skipped")
+#: What CSVWriter's files have.
+CSV_COLUMNS = (*STEP_FIELDS, "layer", *GroupStep._fields)
+
+
 class NormalizationGroup(NamedTuple):
     """Parameters whose steps are reported together."""
 
@@ -169,7 +175,7 @@ class CSVWriter(_FileWriter):
     def __init__(self, file: str | bytes | os.PathLike[str] | TextIO, *, every: int = 1) -> None:
         super().__init__(file, every=every)
         self._rows = csv.writer(self._file, lineterminator="\n")
-        self._rows.writerow(("iteration", "epoch", "score", "skipped", "layer", *GroupStep._fields))
+        self._rows.writerow(CSV_COLUMNS)
 
     def _write(self, solver: StochasticGradientDescent, iteration: int) -> None:
         last_step = solver.last_step
