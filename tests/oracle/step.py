@@ -45,7 +45,7 @@ class Network:
 
     Arrays are flat, in each slot's memory order. `dtype` is the type that the core works in: its
     subnormal numbers count as 0, before a step and after it. `bounded` makes a step return arrays
-    with error bounds.
+    with error bounds. `value_at` is what a schedule is at an iteration and epoch.
     """
 
     def __init__(
@@ -54,8 +54,10 @@ class Network:
         params: Mapping[str, Array],
         dtype: Any = np.float64,
         bounded: bool = False,
+        value_at: Callable[[Any, int, int], float] = value_at,
     ) -> None:
         self.spec = spec
+        self.value_at = value_at
         self.tiny = float(np.finfo(dtype).tiny)
         self.number: Callable[[Any], Array] = np.asarray
         if bounded:
@@ -229,7 +231,8 @@ class Network:
 
     def hyper_parameters(self, slot: SlotSpec, iteration: int, epoch: int) -> dict[str, float]:
         hyper = {
-            name: value_at(value, iteration, epoch) for name, value in slot.updater.values.items()
+            name: self.value_at(value, iteration, epoch)
+            for name, value in slot.updater.values.items()
         }
         if slot.key in self.rates:
             hyper["learning_rate"] = self.rates[slot.key]
