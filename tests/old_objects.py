@@ -17,6 +17,11 @@ import flatstep as fs
 FOLDER = Path(__file__).parent / "pickles"
 
 
+def configuration(*arguments: Any, **named: Any) -> fs.MultiLayerConfiguration:
+    """With the names of biases that were 0.1's default."""
+    return fs.MultiLayerConfiguration(*arguments, bias_params=("b", "bias"), **named)
+
+
 def updaters() -> list[Any]:
     return [
         fs.Sgd(0.5),
@@ -63,8 +68,8 @@ def configurations() -> list[Any]:
         params={"b": fs.ParamConfiguration(updater=fs.NoOp(), l2=0.0)},
     )
     return [
-        fs.MultiLayerConfiguration(updater=fs.Adam(0.01), l2=1e-4, layers={"0": layer}),
-        fs.MultiLayerConfiguration(
+        configuration(updater=fs.Adam(0.01), l2=1e-4, layers={"0": layer}),
+        configuration(
             updater=fs.Nesterovs(0.1),
             semantics="dl4j-0.8",
             learning_rate_policy=fs.LearningRatePolicy("Exponential", decay_rate=0.5),
@@ -88,9 +93,9 @@ def network_updaters() -> list[Any]:
         fs.MultiLayerUpdater(configurations()[0], {"0_W": np.ones((2, 3)), "0_b": np.zeros(3)}),
         fs.MultiLayerUpdater(configurations()[1], {"0_W": np.ones((2, 3), order="F")}),
         fs.ComputationGraphUpdater(
-            fs.MultiLayerConfiguration(fs.AMSGrad()), {"fc1": {"kernel": np.ones((2, 2))}}
+            configuration(fs.AMSGrad()), {"fc1": {"kernel": np.ones((2, 2))}}
         ),
-        fs.LayerUpdater(fs.MultiLayerConfiguration(fs.AdaDelta()), {"W": np.ones(3)}),
+        fs.LayerUpdater(configuration(fs.AdaDelta()), {"W": np.ones(3)}),
     ]
     for updater in made:
         for _ in range(3):
@@ -113,7 +118,7 @@ def of_training() -> list[Any]:
 
 def solvers() -> list[Any]:
     """Whose function is one that a pickle can name, if no useful one."""
-    updater = fs.LayerUpdater(fs.MultiLayerConfiguration(), {"W": np.ones(3)})
+    updater = fs.LayerUpdater(configuration(), {"W": np.ones(3)})
     return [fs.StochasticGradientDescent(updater, dict, [fs.Listener(), fs.HistoryListener()])]
 
 

@@ -332,6 +332,7 @@ def version_1() -> Any:
         learning_rate_policy=fs.LearningRatePolicy("Step", decay_rate=0.5, steps=4),
         momentum_schedule={3: 0.75},
         layers={"1": fs.LayerConfiguration(updater=fs.AMSGrad(), learning_rate_policy=None)},
+        bias_params=("b", "bias"),
     )
     params = {
         "0_W": np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3)),

@@ -6,6 +6,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -109,6 +110,48 @@ TEST(Updaters, BiasParamsAreNamed) {
   EXPECT_EQ(updater(network, "0_b"), "Sgd");
   EXPECT_EQ(updater(network, "1_vb"), "AdaGrad");
   EXPECT_EQ(updater(network, "2_beta"), "AdaGrad");
+}
+
+TEST(Updaters, BiasesAreKnownByNameAndShape) {
+  using flatstep::is_bias_name;
+  const std::vector<std::size_t> vector{5}, column{5, 1}, matrix{5, 4};
+  for (const char* const name : {"b", "bias", "bias_ih_l0", "in_proj_bias", "hiddenBias"}) {
+    EXPECT_TRUE(is_bias_name(name, matrix)) << name;
+  }
+  for (const char* const name : {"b1", "b_12", "bh", "bxy"}) {
+    EXPECT_TRUE(is_bias_name(name, vector)) << name;
+    EXPECT_TRUE(is_bias_name(name, column)) << name;
+    EXPECT_TRUE(is_bias_name(name, {})) << name;
+    EXPECT_FALSE(is_bias_name(name, matrix)) << name;
+  }
+  for (const char* const name :
+       {"", "B", "W", "beta", "b_", "b1h", "basis", "unbiased", "biasing"}) {
+    EXPECT_FALSE(is_bias_name(name, vector)) << name;
+  }
+}
+
+TEST(Regularization, AFilterSaysWhatDecays) {
+  NetworkConfiguration network;
+  network.l2 = 0.5;
+  network.l2_bias = 0.25;
+  network.layers["1"].params["b"].l2 = 0.125;
+  network.decay_filter = [](const SlotName& name, std::span<const std::size_t> shape) {
+    return name.key == "0_W" && shape.size() == 2;
+  };
+  const std::vector<std::size_t> matrix{2, 3}, vector{3};
+  const std::vector<std::span<const std::size_t>> shapes{matrix, vector, matrix, vector, vector,
+                                                         vector, vector, vector, vector};
+  const NetworkSettings settings = resolve(network, slots, shapes);
+  EXPECT_EQ(settings.slots[place("0_W")].l2, 0.5);
+  EXPECT_EQ(settings.slots[place("0_b")].l2, 0.0);
+  EXPECT_EQ(settings.slots[place("1_W")].l2, 0.0);
+  EXPECT_EQ(settings.slots[place("1_b")].l2, 0.125) << "its own";
+
+  network.l2 = network.l2_bias = 0;
+  network.layers.clear();
+  network.updater.weight_decay = 0.01;  // AdamW's
+  EXPECT_EQ(resolve(network, slots, shapes).slots[place("0_W")].weight_decay, 0.01);
+  EXPECT_EQ(resolve(network, slots, shapes).slots[place("1_W")].weight_decay, 0.0);
 }
 
 TEST(Updaters, RatesOfTheirOwn) {

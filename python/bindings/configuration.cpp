@@ -154,6 +154,13 @@ class Reader {
     field.clear();
     for (const py::handle name : value) field.push_back(to_text(name, attribute.text()));
   }
+  void read(const Attribute& attribute, py::handle, DecayFilter& field) {
+    field = [decays = py::object(attribute.object.attr("_decays"))](
+                const SlotName& name, std::span<const std::size_t> shape) {
+      const py::tuple extents = py::cast(std::vector<std::size_t>(shape.begin(), shape.end()));
+      return decays(name.key, extents).cast<bool>();
+    };
+  }
   void read(const Attribute& attribute, py::handle value, GradientNormalization& field) {
     read_name(attribute, value, field, parse_gradient_normalization);
   }

@@ -7,9 +7,12 @@ what each parameter ends up with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias
+
+import numpy as np
 
 from flatstep import _core, schedules, updaters
 from flatstep._coerce import (
@@ -21,6 +24,7 @@ from flatstep._coerce import (
     take_fields,
     wrong_type,
 )
+from flatstep._shown import shown
 from flatstep.learning_rate_policy import LearningRatePolicy
 from flatstep.normalization import GradientNormalization
 from flatstep.schedules import Schedule
@@ -37,6 +41,8 @@ __all__ = [
 
 Semantics: TypeAlias = Literal["dl4j-1.0", "dl4j-0.8"]
 OnNonfinite: TypeAlias = Literal["raise", "skip", "propagate"]
+#: A pattern of keys, a function of key and shape, or the least number of dimensions.
+DecayFilter: TypeAlias = str | int | Callable[[str, tuple[int, ...]], bool]
 
 _VERSION = 1
 
@@ -81,6 +87,18 @@ def _params(where: str, argument: str, value: Any) -> Mapping[str, ParamConfigur
     return mapping(where, argument, value, expected, string, param)
 
 
+def _decay_filter(where: str, argument: str, value: Any) -> DecayFilter:
+    if isinstance(value, str) or (callable(value) and not isinstance(value, type)):
+        return value
+    expected = "a pattern of keys, a function or the least number of dimensions"
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise wrong_type(where, argument, expected, value)
+    if value < 0:
+        raise ValueError(f"{where}: {argument}: expected {expected}, got {value}")
+    return int(value)
+
+
+take_as(DecayFilter, _decay_filter)
 take_as(Updater, _updater)
 take_as(LearningRatePolicy, _policy)
 take_as(GradientNormalization | str, _strategy)
@@ -236,12 +254,19 @@ class MultiLayerConfiguration(_Configuration):
         semantics: "dl4j-1.0" or "dl4j-0.8".
         on_nonfinite: what to do with infinities and NaN in a gradient: "raise" (nothing changes),
             "skip" the step, or "propagate" (do not look).
-        bias_params: the parameter names that are biases; the visible bias ``vb`` always is.
+        bias_params: the parameter names that are biases, besides the visible bias ``vb``. None:
+            ``b``; names with the word bias in them (``bias``, ``bias_ih_l0``, ``in_proj_bias``);
+            and ``b`` with digits or one or two letters (``b1``, ``bh``), where no more than one
+            extent of the array is not 1. `MultiLayerUpdater.settings` shows which those are.
         layers: ``{layer: LayerConfiguration}``; a layer's number or name.
         learning_rate_policy: dl4j-0.8's stateful decay of the learning rate.
         momentum_schedule: dl4j-0.8's ``{iteration: momentum}`` for Nesterovs: from an iteration
             that it has, that momentum. Parameters with other updaters ignore the network's.
         bias_learning_rate: replaces the learning rate of biases' updaters; a number or a schedule.
+        decay_filter: which parameters decay, where not all do: a pattern of keys with ``*`` and
+            ``?`` ("*.weight"), a function ``f(key, shape) -> bool``, or the least number of
+            dimensions (2: matrices, no biases and no gains). L1, L2 and weight decay of network,
+            layer and updater do not apply to others; a parameter's own do.
 
     Raises:
         ValueError: a setting that is not legal, or not together with another; the text says which
@@ -274,7 +299,7 @@ class MultiLayerConfiguration(_Configuration):
     mini_batch: bool = True
     semantics: Semantics = "dl4j-1.0"
     on_nonfinite: OnNonfinite = "raise"
-    bias_params: tuple[str, ...] = ("b", "bias")
+    bias_params: tuple[str, ...] | None = None
     layers: Mapping[str, LayerConfiguration] = field(default_factory=_no_layers)
     maximize: bool = False
     average_decay: float | Schedule | None = None
@@ -282,6 +307,21 @@ class MultiLayerConfiguration(_Configuration):
     learning_rate_policy: LearningRatePolicy | None = None
     momentum_schedule: Mapping[int, float] | None = None
     bias_learning_rate: float | Schedule | None = None
+    decay_filter: DecayFilter | None = None
+
+    def _decays(self, key: str, shape: tuple[int, ...]) -> bool:
+        """What `decay_filter` says of a parameter; the core asks, for each once."""
+        if isinstance(self.decay_filter, str):
+            return fnmatchcase(key, self.decay_filter)
+        if isinstance(self.decay_filter, int):
+            return len(shape) >= self.decay_filter
+        decays = None if self.decay_filter is None else self.decay_filter(key, shape)
+        if not isinstance(decays, (bool, np.bool_)):
+            raise TypeError(
+                f'decay_filter: expected True or False for "{key}" of shape {shape}, got '
+                f"{shown(decays)}"
+            )
+        return bool(decays)
 
     def __post_init__(self) -> None:
         super().__post_init__()

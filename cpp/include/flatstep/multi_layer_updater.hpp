@@ -86,17 +86,21 @@ class Updater {
           bool monitor = false, std::span<T> state_memory = {}, Shared shared = {})
       : monitor_(monitor), shared_(std::move(shared)) {
     std::vector<SlotName> names;
-    for (const NamedSlot<T>& slot : slots) names.push_back(slot.name);
+    std::vector<std::span<const std::size_t>> shapes;
+    for (NamedSlot<T>& slot : slots) {
+      if (slot.shape.empty()) slot.shape.push_back(slot.parameters.size());
+      names.push_back(slot.name);
+      shapes.emplace_back(slot.shape);
+    }
     check_slot_order(names);
     check_memory(slots);
-    settings_ = resolve(configuration, names);
+    settings_ = resolve(configuration, names, shapes);
     for (const SlotSettings& slot : settings_.slots) check_updater(*slot.updater.kind);
     validate_numbers<T>(settings_, names);
     check_shared();
     std::vector<LayoutSlot> layout_slots;
     for (NamedSlot<T>& slot : slots) {
       parameters_.push_back(slot.parameters.data());
-      if (slot.shape.empty()) slot.shape.push_back(slot.parameters.size());
       LayoutSlot layout_slot;
       layout_slot.name = std::move(slot.name);
       layout_slot.shape = std::move(slot.shape);
@@ -395,7 +399,7 @@ class Updater {
   static void check_memory(const std::vector<NamedSlot<T>>& slots) {
     std::vector<std::pair<std::span<T>, const std::string*>> ranges;
     for (const NamedSlot<T>& slot : slots) {
-      std::size_t size = slot.shape.empty() ? slot.parameters.size() : 1;
+      std::size_t size = 1;
       bool fits = true;
       for (const std::size_t extent : slot.shape) {
         fits = fits && (extent == 0 || size <= std::numeric_limits<std::size_t>::max() / extent);

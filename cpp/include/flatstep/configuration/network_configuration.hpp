@@ -6,20 +6,26 @@
 #pragma once
 
 #include <flatstep/configuration/choices.hpp>
+#include <flatstep/configuration/names.hpp>
 #include <flatstep/configuration/updater_configuration.hpp>
 #include <flatstep/learning_rate_policy.hpp>
 #include <flatstep/schedule.hpp>
 
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <type_traits>
 #include <vector>
 
 namespace flatstep {
+
+/// Whether a parameter decays, by its name and the shape of its array.
+using DecayFilter = std::function<bool(const SlotName&, std::span<const std::size_t>)>;
 
 /// What a field is for, where its type does not say it: which values are legal.
 enum class FieldRole { plain, coefficient, weight_decay, threshold, share };
@@ -91,8 +97,12 @@ struct NetworkConfiguration {
   std::optional<Schedule> average_decay{};
   Semantics semantics = Semantics::dl4j_1_0;
   OnNonfinite on_nonfinite = OnNonfinite::raise;
-  /// Parameter types that are biases; the visible bias "vb" always is.
-  std::vector<std::string> bias_params{"b", "bias"};
+  /// Parameter types that are biases, besides the visible bias "vb"; not given: those that
+  /// is_bias_name() knows.
+  std::optional<std::vector<std::string>> bias_params{};
+  /// Which parameters L1, L2 and weight decay of network and layer are for; empty: all. A parameter's
+  /// own apply to it in any case.
+  DecayFilter decay_filter{};
   std::map<std::string, LayerConfiguration, std::less<>> layers{};
 };
 
@@ -155,6 +165,7 @@ void visit_fields(Self& network, Visit&& visit) {
   visit("semantics", network.semantics, FieldRole::plain);
   visit("on_nonfinite", network.on_nonfinite, FieldRole::plain);
   visit("bias_params", network.bias_params, FieldRole::plain);
+  visit("decay_filter", network.decay_filter, FieldRole::plain);
   visit("layers", network.layers, FieldRole::plain);
 }
 

@@ -87,8 +87,8 @@ inline void refuse_updater_of_statistic(const std::string& where, const ParamCon
 
 inline void resolve_regularization(const std::string& where, const NetworkConfiguration& network,
                                    const LayerConfiguration& layer, const ParamConfiguration& param,
-                                   SlotSettings& slot) {
-  const bool exempt = layer.kind == "BatchNormalization";
+                                   bool decays, SlotSettings& slot) {
+  const bool exempt = !decays || layer.kind == "BatchNormalization";
   const auto coefficient = [&](const std::optional<double>& of_param,
                                const std::optional<double>& of_layer, double of_network) {
     return of_param ? *of_param : exempt ? 0.0 : of_layer.value_or(of_network);
@@ -109,7 +109,8 @@ inline void resolve_regularization(const std::string& where, const NetworkConfig
                         text::number(slot.updater.weight_decay) + ", got " +
                         text::number(slot.weight_decay) + "; use Adam, or leave it to AdamW");
     }
-    slot.weight_decay = std::exchange(slot.updater.weight_decay, 0.0);
+    const double own = std::exchange(slot.updater.weight_decay, 0.0);
+    slot.weight_decay = decays ? own : 0.0;
     slot.weight_decay_apply_lr = true;
   }
 }
@@ -150,9 +151,25 @@ inline void resolve_momentum_schedule(const std::string& where,
 
 using Names = std::unordered_set<std::string_view>;
 
-inline SlotSettings resolve_slot(const NetworkConfiguration& network, const Names& biases,
+/// Parameter types that are biases, besides `vb`.
+class Biases {
+ public:
+  explicit Biases(const std::optional<std::vector<std::string>>& listed)
+      : listed_(listed.has_value()) {
+    if (listed) names_.insert(listed->begin(), listed->end());
+  }
+  bool contain(std::string_view param, std::span<const std::size_t> shape) const {
+    return listed_ ? names_.contains(param) : is_bias_name(param, shape);
+  }
+
+ private:
+  bool listed_;
+  Names names_;
+};
+
+inline SlotSettings resolve_slot(const NetworkConfiguration& network, const Biases& biases,
                                  const LayerConfiguration& layer, const ParamConfiguration& param,
-                                 const SlotName& name) {
+                                 const SlotName& name, std::span<const std::size_t> shape) {
   const std::string where = "parameter " + text::quoted(name.key);
   SlotSettings slot;
   slot.visible_bias = name.param == "vb";
@@ -164,10 +181,11 @@ inline SlotSettings resolve_slot(const NetworkConfiguration& network, const Name
     slot.updater = make_updater(registered<NoOp>());
     return slot;
   }
-  slot.bias = slot.visible_bias || biases.contains(name.param);
+  slot.bias = slot.visible_bias || biases.contain(name.param, shape);
   slot.updater = resolve_updater(network, layer, param, slot.bias);
   slot.learning_rate_scale = nearest(param.learning_rate_scale, layer.learning_rate_scale, 1.0);
-  resolve_regularization(where, network, layer, param, slot);
+  const bool decays = !network.decay_filter || network.decay_filter(name, shape);
+  resolve_regularization(where, network, layer, param, decays, slot);
   resolve_policy(
       where,
       nearest(param.learning_rate_policy, layer.learning_rate_policy, network.learning_rate_policy),
@@ -269,10 +287,12 @@ inline void validate_momentum_reached(const NetworkConfiguration& network,
 
 }  // namespace detail
 
-/// The settings of every layer and slot. `slots` are in the order of the layout, those of one layer
-/// next to each other.
-inline NetworkSettings resolve(const NetworkConfiguration& network,
-                               std::span<const SlotName> slots) {
+/// The settings of every layer and slot.
+/// @param slots in the order of the layout, those of one layer next to each other
+/// @param shapes of their arrays, by which some biases are told and what decays may be; empty where
+///   they are not known
+inline NetworkSettings resolve(const NetworkConfiguration& network, std::span<const SlotName> slots,
+                               std::span<const std::span<const std::size_t>> shapes = {}) {
   validate(network);
   detail::validate_names(network, slots);
 
@@ -284,12 +304,13 @@ inline NetworkSettings resolve(const NetworkConfiguration& network,
   settings.on_nonfinite = network.on_nonfinite;
   settings.slots.reserve(slots.size());
 
-  const detail::Names biases(network.bias_params.begin(), network.bias_params.end());
+  const detail::Biases biases(network.bias_params);
   const LayerConfiguration plain_layer;
   const ParamConfiguration plain_param;
   const LayerConfiguration* layer = &plain_layer;
   detail::Names layers;
-  for (const SlotName& name : slots) {
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    const SlotName& name = slots[i];
     if (settings.layers.empty() || settings.layers.back().name != name.layer) {
       if (!layers.insert(name.layer).second) {
         detail::refuse("parameter " + text::quoted(name.key),
@@ -302,7 +323,8 @@ inline NetworkSettings resolve(const NetworkConfiguration& network,
     }
     const auto found = layer->params.find(name.param);
     const ParamConfiguration& param = found == layer->params.end() ? plain_param : found->second;
-    settings.slots.push_back(detail::resolve_slot(network, biases, *layer, param, name));
+    const auto shape = shapes.empty() ? std::span<const std::size_t>{} : shapes[i];
+    settings.slots.push_back(detail::resolve_slot(network, biases, *layer, param, name, shape));
     settings.slots.back().layer = settings.layers.size() - 1;
   }
   detail::validate_momentum_reached(network, slots, settings);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <flatstep/configuration/choices.hpp>
+#include <flatstep/configuration/names.hpp>
 #include <flatstep/configuration/updater_configuration.hpp>
 #include <flatstep/learning_rate_policy.hpp>
 
@@ -13,13 +14,6 @@
 #include <vector>
 
 namespace flatstep {
-
-/// A slot of the layout: its key ("0_W") and the two parts of it.
-struct SlotName {
-  std::string key;
-  std::string layer;
-  std::string param;
-};
 
 struct SlotSettings {
   /// NoOp for statistics, and for frozen slots under dl4j-1.0. Its weight decay is in
