@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -130,33 +129,23 @@ def test_dtype_of_the_first_parameter(dtype: str) -> None:
     )
 
 
-@pytest.mark.parametrize("create", [fs.ComputationGraphUpdater, fs.create_updater])
 @pytest.mark.parametrize("key", ["out_proj.weight", "enc.0_proj.weight"])
-def test_names_of_pytorch_that_would_be_cut_at_random(create: Any, key: str) -> None:
+def test_names_of_pytorch_that_would_be_cut_at_random(key: str) -> None:
     outer, _, inner = key.rpartition(".")
     refused(
-        lambda: create(fs.MultiLayerConfiguration(), {key: np.zeros(3)}),
+        lambda: fs.ComputationGraphUpdater(fs.MultiLayerConfiguration(), {key: np.zeros(3)}),
         fs.ParameterKeyError,
-        f'Invalid key: "{key}": expected a parameter type without ".", got "proj.weight"; nest '
-        f'names such as PyTorch\'s: {{"{outer}": {{"weight": array}}}}',
+        f'Invalid key: "{key}": expected a parameter type without ".", got "proj.weight"; use '
+        "create_updater, which takes any names, or nest such as PyTorch's: "
+        f'{{"{outer}": {{"weight": array}}}}',
     )
-    nested = create(fs.MultiLayerConfiguration(), {outer: {inner: np.zeros(3)}})
-    assert [(slot.layer, slot.param) for slot in nested.layout] == [(outer, "weight")]
-
-
-def test_names_of_pytorch_without_layers() -> None:
-    with pytest.raises(fs.ParameterKeyError, match="nest names such as PyTorch's"):
-        fs.create_updater(fs.MultiLayerConfiguration(), {"fc1.weight": np.zeros(3)})
-
-
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions have no notes before")
-def test_a_missing_separator_says_what_to_do() -> None:
-    with pytest.raises(fs.ParameterKeyError) as caught:
-        fs.ComputationGraphUpdater(fs.MultiLayerConfiguration(), {"fc1.weight": np.zeros(3)})
-    assert caught.value.__notes__ == [
-        "Note: flat keys are a vertex name, '_' and the parameter type, such as \"fc1_W\"; nested "
-        'ones may have any names: {"fc1": {"weight": a}}'
-    ]
+    nested = {outer: {inner: np.zeros(3)}}
+    for updater in (
+        fs.ComputationGraphUpdater(fs.MultiLayerConfiguration(), nested),
+        fs.create_updater(fs.MultiLayerConfiguration(), nested),
+        fs.create_updater(fs.MultiLayerConfiguration(), {key: np.zeros(3)}),
+    ):
+        assert [(slot.layer, slot.param) for slot in updater.layout] == [(outer, "weight")]
 
 
 def test_overlapping_parameters() -> None:
@@ -187,21 +176,31 @@ SEPARATOR = 'Invalid key: {} Gradient key does not have layer separator: "{}"'
 
 def test_key_without_separator() -> None:
     config = fs.MultiLayerConfiguration()
-    for updater, network in (
-        (fs.MultiLayerUpdater, "MultiLayerNetwork"),
-        (fs.ComputationGraphUpdater, "ComputationGraph"),
+    for updater, network, keys in (
+        (
+            fs.MultiLayerUpdater,
+            "MultiLayerNetwork",
+            "an integer layer, '_' and the parameter type, such as \"0_W\"",
+        ),
+        (
+            fs.ComputationGraphUpdater,
+            "ComputationGraph",
+            "a vertex name, '_' and the parameter type, such as \"fc1_W\"",
+        ),
     ):
         refused(
             lambda updater=updater: updater(config, {"0W": np.zeros(3)}),
             fs.ParameterKeyError,
-            SEPARATOR.format(network, "0W"),
+            SEPARATOR.format(network, "0W")
+            + f"; flat keys are {keys}: use create_updater, which takes any names, or nest them: "
+            '{"fc1": {"weight": array}}',
         )
     updater = fs.MultiLayerUpdater(config, {"0_W": np.zeros(3)})
     with nothing_changes(updater):
         refused(
             lambda: updater.step({"0W": np.zeros(3)}),
             fs.ParameterKeyError,
-            SEPARATOR.format("MultiLayerNetwork", "0W"),
+            SEPARATOR.format("MultiLayerNetwork", "0W") + '; expected "0_W"',
         )
 
 
@@ -236,16 +235,6 @@ def test_no_parameters() -> None:
             ValueError,
             "params: expected at least one parameter, got none",
         )
-
-
-def test_slots_of_a_layer_must_be_neighbours() -> None:
-    params = {"0_W": np.zeros(3), "1_W": np.zeros(3), "0_b": np.zeros(3)}
-    refused(
-        lambda: fs.MultiLayerUpdater(fs.MultiLayerConfiguration(), params),
-        ValueError,
-        'params: "0_b" stands apart from the other parameters of layer "0"; the slots of one '
-        "layer must be neighbours: reorder them",
-    )
 
 
 def test_unknown_keys_of_the_updater() -> None:
@@ -462,7 +451,8 @@ def test_arguments(method: str) -> None:
         refused(
             lambda: call(gradients, lr=0.1),
             TypeError,
-            f'{method}(): expected the arguments gradients, iteration, epoch, batch_size, got "lr"',
+            f"{method}(): expected the arguments gradients, iteration, epoch, batch_size, "
+            'gradient_scale, allow_copy, got "lr"',
         )
         refused(
             lambda: call(gradients, 3),
@@ -583,9 +573,10 @@ def test_a_layer_that_is_configured_twice() -> None:
 
 
 def test_accumulated_gradients_that_are_not_finite() -> None:
-    """They stay until they are discarded, and the text says so."""
+    """Sums that overflow stay until they are discarded, and the text says so."""
     updater = make()
-    updater.accumulate({"0_W": np.full(W_SHAPE, np.nan), "0_b": np.ones(4)})
+    for _ in range(2):
+        updater.accumulate({"0_W": np.full(W_SHAPE, np.finfo(np.float64).max), "0_b": np.ones(4)})
     for _ in range(2):
         refused(
             updater.step,

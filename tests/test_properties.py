@@ -68,7 +68,13 @@ def value_in_core(number: Any, iteration: int, epoch: int) -> float:
 
 
 def hold_to_oracle(
-    data: Numbers, first_iteration: int, epoch: int, batch_size: int, steps: int, apply: bool
+    data: Numbers,
+    first_iteration: int,
+    epoch: int,
+    batch_size: int,
+    steps: int,
+    apply: bool,
+    gradient_scale: float = 1.0,
 ) -> None:
     """Steps of the core, each compared with one step of the oracle from the same state."""
     spec = data.spec
@@ -82,9 +88,14 @@ def hold_to_oracle(
         oracle.params = {key: a.astype(np.float64) for key, a in flat(before).items()}
         oracle.state = state_of(updater, spec)
         gradients = data.gradients(iteration)
-        expected = oracle.step(flat(gradients), iteration, epoch, batch_size)
+        expected = oracle.step(flat(gradients), iteration, epoch, batch_size, gradient_scale)
 
-        when = {"iteration": iteration, "epoch": epoch, "batch_size": batch_size}
+        when = {
+            "iteration": iteration,
+            "epoch": epoch,
+            "batch_size": batch_size,
+            "gradient_scale": gradient_scale,
+        }
         given_gradients = copies(gradients)
         if apply:
             updater.step(given_gradients, **when)
@@ -136,6 +147,7 @@ def test_networks(isa: str, data: st.DataObject) -> None:
         batch_size=data.draw(st.sampled_from([1, 2, 7, 32])),
         steps=3,
         apply=data.draw(st.booleans()),
+        gradient_scale=data.draw(st.sampled_from([1.0, 1.0, 2.0**-10, 0.3, 1e3])),
     )
 
 

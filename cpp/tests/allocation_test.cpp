@@ -200,11 +200,12 @@ TEST_P(AllocationTest, AStepAndASumAllocateNothing) {
   allocations_left = 0;
   const auto stepped = updater.step(std::span<const float* const>(gradients));
   const auto updated = updater.update(std::span<float* const>(written));
-  updater.accumulate(sums, gradients);
+  const auto added = updater.accumulate(sums, gradients);
   const long left = allocations_left.exchange(-1);
   EXPECT_EQ(left, 0);
   EXPECT_EQ(stepped.status, flatstep::StepStatus::done);
   EXPECT_EQ(updated.status, flatstep::StepStatus::done);
+  EXPECT_EQ(added, flatstep::StepStatus::done);
   EXPECT_EQ(network.sw, network.gw);
 }
 

@@ -53,7 +53,8 @@ std::vector<float> train(GradientNormalization strategy, std::uint64_t seed, boo
   for (int step = 0; step < steps; ++step) {
     std::span<const float* const> used = gradient_pointers;
     if (accumulates) {
-      updater.accumulate(sum_pointers, gradient_pointers);
+      const auto added = updater.accumulate(sum_pointers, gradient_pointers);
+      if (added != flatstep::StepStatus::done) return {};
       used = {sum_pointers.data(), sum_pointers.size()};
     }
     if (updater.step(used).status != flatstep::StepStatus::done) return {};

@@ -92,6 +92,42 @@ TYPED_TEST(UpdaterTest, DividesByTheBatchBeforeOrAfterTheUpdater) {
   }
 }
 
+TYPED_TEST(UpdaterTest, GradientsAreScaledBeforeTheyAreNormalised) {
+  auto configuration = this->sgd(1);
+  configuration.gradient_normalization = GradientNormalization::ClipL2PerLayer;
+  auto updater = this->make(configuration);
+  flatstep::StepOptions options;
+  options.gradient_scale = 0.5;
+  std::ignore = updater.step({this->gW, this->gb}, options);
+  EXPECT_EQ(updater.group_norm(0), 2.5);
+  EXPECT_EQ(updater.report(0).factor, 0.4);
+  EXPECT_NEAR(this->b[1], -0.5 - 0.8, 1e-6);
+}
+
+TYPED_TEST(UpdaterTest, SumsLeaveOutWhatIsNotFinite) {
+  const TypeParam nan = std::numeric_limits<TypeParam>::quiet_NaN();
+  for (const auto choice : {OnNonfinite::raise, OnNonfinite::skip, OnNonfinite::propagate}) {
+    auto configuration = this->sgd(1);
+    configuration.on_nonfinite = choice;
+    auto updater = this->make(configuration);
+    std::vector<TypeParam> sW(this->gW.size()), sb(this->gb.size());
+    TypeParam* const sums[] = {sW.data(), sb.data()};
+    const TypeParam* const good[] = {this->gW.data(), this->gb.data()};
+    EXPECT_EQ(updater.accumulate(sums, good), StepStatus::done);
+    auto broken = this->gb;
+    broken.back() = nan;
+    const TypeParam* const bad[] = {this->gW.data(), broken.data()};
+    EXPECT_TRUE(updater.is_finite(0, bad[0]));
+    EXPECT_FALSE(updater.is_finite(1, bad[1]));
+    const StepStatus expected = choice == OnNonfinite::raise  ? StepStatus::nonfinite
+                                : choice == OnNonfinite::skip ? StepStatus::skipped
+                                                              : StepStatus::done;
+    EXPECT_EQ(updater.accumulate(sums, bad), expected);
+    EXPECT_EQ(updater.counters().skipped_steps, choice == OnNonfinite::skip ? 1u : 0u);
+    EXPECT_EQ(sW == this->gW, choice != OnNonfinite::propagate);
+  }
+}
+
 TYPED_TEST(UpdaterTest, NonfiniteGradientsAreRefusedOrSkipped) {
   this->gb[0] = std::numeric_limits<TypeParam>::quiet_NaN();
   for (const auto& [choice, status] : {std::pair{OnNonfinite::raise, StepStatus::nonfinite},
@@ -121,6 +157,11 @@ TYPED_TEST(UpdaterTest, InvalidCallsChangeNothing) {
   flatstep::StepOptions options;
   options.batch_size = 0;
   EXPECT_EQ(updater.step({this->gW, this->gb}, options).status, StepStatus::invalid);
+  for (const double scale : {0.0, -1.0, 1e-31, 1e31, std::numeric_limits<double>::quiet_NaN()}) {
+    options = {};
+    options.gradient_scale = scale;
+    EXPECT_EQ(updater.step({this->gW, this->gb}, options).status, StepStatus::invalid);
+  }
   const TypeParam* const missing[] = {this->gW.data(), nullptr};
   EXPECT_EQ(updater.step(std::span<const TypeParam* const>(missing)).status, StepStatus::invalid);
   EXPECT_EQ(this->W, parameters);

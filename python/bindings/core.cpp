@@ -64,13 +64,16 @@ class TypedCore final : public Core {
     if (arguments.batch_size) {
       options.batch_size = to_integer(arguments.batch_size, "batch_size", 1);
     }
+    if (arguments.gradient_scale) {
+      options.gradient_scale = to_gradient_scale(arguments.gradient_scale);
+    }
     const Busy busy = enter();
     const bool from_sum = arguments.gradients.is_none() && summed_;
     const KeptAlive kept(gradients_);
     if (arguments.gradients.is_none()) {
       take_kept_gradients(applies);
     } else {
-      gradients_.take(self, arguments.gradients, !applies);
+      gradients_.take(self, arguments.gradients, taking(arguments, applies));
     }
     if (!applies) gradients_.require_apart();
     require_parameters_as_taken(applies);  // last, as all before it may run Python
@@ -83,7 +86,12 @@ class TypedCore final : public Core {
       }
     }
     last_ = report;
-    if (report.status == StepStatus::nonfinite) raise_nonfinite(from_sum);
+    if (report.status == StepStatus::nonfinite) {
+      raise_nonfinite([&](std::size_t i) { return updater_.report(i).nonfinite; },
+                      from_sum ? "nothing was changed. They are in what was accumulated: call "
+                                 "discard_accumulated(), then l"
+                               : "nothing was changed. L");
+    }
     if (from_sum) clear_sums();
   }
 
@@ -92,13 +100,19 @@ class TypedCore final : public Core {
     gradients_.bind(self, gradients);
   }
 
-  void accumulate(py::handle self, py::handle gradients) override {
+  bool accumulate(py::handle self, py::handle gradients, bool allow_copy) override {
     const Busy busy = enter();
     const KeptAlive kept(gradients_);
-    gradients_.take(self, gradients, false);
+    gradients_.take(self, gradients, allow_copy ? Taking::copies : Taking::reads);
     if (sums_.empty()) make_sums();
-    updater_.accumulate(sums_, gradients_.pointers());
-    summed_ = true;
+    const StepStatus status = updater_.accumulate(sums_, gradients_.pointers());
+    if (status == StepStatus::nonfinite) {
+      raise_nonfinite(
+          [&](std::size_t i) { return !updater_.is_finite(i, gradients_.pointers()[i]); },
+          "nothing of them was added. L");
+    }
+    if (status == StepStatus::done) summed_ = true;
+    return status == StepStatus::done;
   }
 
   void discard_accumulated() override {
@@ -308,23 +322,33 @@ class TypedCore final : public Core {
     return run();
   }
 
-  [[noreturn]] void raise_nonfinite(bool from_sum) const {
+  static Taking taking(const StepArguments& arguments, bool applies) {
+    const bool copies = arguments.allow_copy && to_flag(arguments.allow_copy, "allow_copy");
+    if (applies) return copies ? Taking::copies : Taking::reads;
+    if (copies) {
+      throw py::value_error(
+          "allow_copy: update() writes the update into the gradients it is given, which a copy "
+          "would lose; expected False, got True; convert the gradients, or use step()");
+    }
+    return Taking::writes;
+  }
+
+  /// @param is_of whether a slot's gradient is one that is not finite
+  template <class IsOf>
+  [[noreturn]] void raise_nonfinite(IsOf&& is_of, const char* what_now) const {
     py::list keys;
     std::string list;
     for (std::size_t i = 0; i < arrays_.size(); ++i) {
-      if (!updater_.report(i).nonfinite) continue;
+      if (!is_of(i)) continue;
       keys.append(gradients_.keys()[i]);
       list += (list.empty() ? "\"" : ", \"") + gradients_.form(i).key + '"';
     }
     const py::object type = py::module_::import("flatstep.errors").attr("NonFiniteGradientError");
-    const py::object error =
-        type("gradients: expected finite numbers, got NaN or infinity in " + list +
-                 "; nothing was changed. " +
-                 (from_sum ? "They are in what was accumulated: call discard_accumulated(), then l"
-                           : "L") +
-                 "ower the learning rate or the loss scale, or choose on_nonfinite=\"skip\" or "
-                 "\"propagate\"",
-             keys);
+    const py::object error = type(
+        "gradients: expected finite numbers, got NaN or infinity in " + list + "; " + what_now +
+            "ower the learning rate or the loss scale, or choose on_nonfinite=\"skip\" or "
+            "\"propagate\"",
+        keys);
     PyErr_SetObject(type.ptr(), error.ptr());
     throw py::error_already_set();
   }

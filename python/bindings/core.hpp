@@ -47,6 +47,8 @@ struct StepArguments {
   pybind11::handle iteration;
   pybind11::handle epoch;
   pybind11::handle batch_size;
+  pybind11::handle gradient_scale;
+  pybind11::handle allow_copy;
 };
 
 /// A state array to be restored, and what it is to hold. Behind a slot's state arrays stands the
@@ -70,7 +72,8 @@ class Core {
 
   virtual void run(pybind11::handle self, const StepArguments& arguments, bool applies) = 0;
   virtual void bind(pybind11::handle self, pybind11::handle gradients) = 0;
-  virtual void accumulate(pybind11::handle self, pybind11::handle gradients) = 0;
+  /// Whether they were added.
+  virtual bool accumulate(pybind11::handle self, pybind11::handle gradients, bool allow_copy) = 0;
   virtual void discard_accumulated() = 0;
   virtual pybind11::object accumulated() = 0;
   virtual pybind11::array state_view() = 0;

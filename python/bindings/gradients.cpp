@@ -13,10 +13,11 @@ namespace flatstep::python {
 namespace {
 
 /// Any accepted form of gradients as one object per slot; errors of keys come from there.
-std::vector<py::object> in_slot_order(py::handle self, py::handle gradients) {
+std::vector<py::object> in_slot_order(py::handle self, py::handle gradients,
+                                      bool allow_copy = false) {
   const py::object method = self.attr("_in_slot_order");
-  PyObject* const argument = gradients.ptr();
-  return call_python(method, &argument, 1).cast<std::vector<py::object>>();
+  PyObject* const arguments[] = {gradients.ptr(), allow_copy ? Py_True : Py_False};
+  return call_python(method, arguments, 2).cast<std::vector<py::object>>();
 }
 
 constexpr const char* own_gradients = "expected gradients of their own (np.copy)";
@@ -44,10 +45,12 @@ Gradients<T>::Gradients(SlotForms slots, const Layout& layout, const NetworkSett
 }
 
 template <class T>
-void Gradients<T>::take(py::handle self, py::handle gradients, bool written) {
+void Gradients<T>::take(py::handle self, py::handle gradients, Taking taking) {
   taken_ = pointers_;
-  if (PyDict_CheckExact(gradients.ptr()) && take_dict(gradients.ptr(), written)) return;
-  kept_ = in_slot_order(self, gradients);
+  const bool copies = taking == Taking::copies;
+  const bool written = taking == Taking::writes;
+  if (!copies && PyDict_CheckExact(gradients.ptr()) && take_dict(gradients.ptr(), written)) return;
+  kept_ = in_slot_order(self, gradients, copies);
   for (std::size_t i = 0; i < kept_.size(); ++i) take_array(i, kept_[i], written);
   if (written) require_lasting(self, gradients);
 }

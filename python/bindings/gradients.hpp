@@ -27,6 +27,13 @@ struct SlotForms {
   std::vector<ArrayForm> forms;
 };
 
+/// What is done with gradients that are taken.
+enum class Taking {
+  reads,
+  writes,  ///< updates into them
+  copies,  ///< reads, and those in another memory order are copied before
+};
+
 template <class T>
 class Gradients {
  public:
@@ -35,7 +42,7 @@ class Gradients {
             std::span<T* const> parameters, bool keeps_alive);
 
   /// Takes what the caller gives. Where it is to be written, whatever is written must last.
-  void take(pybind11::handle self, pybind11::handle gradients, bool written);
+  void take(pybind11::handle self, pybind11::handle gradients, Taking taking);
   /// Takes the arrays that are bound; false where none are.
   bool take_bound(bool written);
   /// Takes memory of our own.

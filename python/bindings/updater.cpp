@@ -173,13 +173,17 @@ PyObject* step_or_update(PyObject* self, PyObject* const* given, Py_ssize_t posi
                          PyObject* keywords) noexcept {
   return call([&] {
     if (positional == 0 && keywords == nullptr) {  // what is bound or accumulated: nothing to sort
-      return object_of<Core>(self).run(self, {Py_None, {}, {}, {}}, applies);
+      return object_of<Core>(self).run(self, {Py_None, {}, {}, {}, {}, {}}, applies);
     }
-    static const ArgumentNames<4> names(applies ? "step" : "update",
-                                        {"gradients", "iteration", "epoch", "batch_size"});
-    const auto [gradients, iteration, epoch, batch_size] = names.sort(given, positional, keywords);
-    object_of<Core>(self).run(self, {gradients ? gradients : Py_None, iteration, epoch, batch_size},
-                              applies);
+    static const ArgumentNames<6> names(
+        applies ? "step" : "update",
+        {"gradients", "iteration", "epoch", "batch_size", "gradient_scale", "allow_copy"});
+    const auto [gradients, iteration, epoch, batch_size, gradient_scale, allow_copy] =
+        names.sort(given, positional, keywords);
+    object_of<Core>(self).run(
+        self,
+        {gradients ? gradients : Py_None, iteration, epoch, batch_size, gradient_scale, allow_copy},
+        applies);
   });
 }
 
@@ -207,7 +211,7 @@ void make_collectable(PyHeapTypeObject* heap_type) {
 
 // Their first lines are signatures as pybind11 writes them, for the tools that read those.
 constexpr const char* step_doc =
-    R"doc(step(self: object, gradients: collections.abc.Mapping[typing.Any, typing.Any] | collections.abc.Sequence[typing.Any] | numpy.ndarray | None = None, *, iteration: typing.SupportsIndex | None = None, epoch: typing.SupportsIndex | None = None, batch_size: typing.SupportsIndex = 1) -> None
+    R"doc(step(self: object, gradients: collections.abc.Mapping[typing.Any, typing.Any] | collections.abc.Sequence[typing.Any] | numpy.ndarray | None = None, *, iteration: typing.SupportsIndex | None = None, epoch: typing.SupportsIndex | None = None, batch_size: typing.SupportsIndex = 1, gradient_scale: typing.SupportsFloat = 1.0, allow_copy: bool = False) -> None
 
 Apply one step: ``params -= update``, in one fused pass.
 
@@ -220,6 +224,11 @@ Args:
     epoch: default ``updater.epoch``, which keeps what is given.
     batch_size: what to divide by where ``mini_batch`` is set. Give it when the gradients are sums over
         the batch; leave it at 1 when they are means.
+    gradient_scale: what every gradient is multiplied by before all else, 1e-30 to 1e30: ``1/1024``
+        where the loss was scaled by 1024. Norms, thresholds and ``last_step`` are about the product;
+        running statistics are not scaled.
+    allow_copy: whether a gradient that is not in its parameter's memory order (a transposed matrix, a
+        slice) is copied into it, at the price of that copy, and not refused.
 
 Written: parameters, state, counters. Left alone: the gradients.
 
@@ -228,11 +237,11 @@ Raises:
     TypeError, ValueError, ParameterKeyError: bad input; nothing has changed.)doc";
 
 constexpr const char* update_doc =
-    R"doc(update(self: object, gradients: collections.abc.Mapping[typing.Any, typing.Any] | collections.abc.Sequence[typing.Any] | numpy.ndarray | None = None, *, iteration: typing.SupportsIndex | None = None, epoch: typing.SupportsIndex | None = None, batch_size: typing.SupportsIndex = 1) -> None
+    R"doc(update(self: object, gradients: collections.abc.Mapping[typing.Any, typing.Any] | collections.abc.Sequence[typing.Any] | numpy.ndarray | None = None, *, iteration: typing.SupportsIndex | None = None, epoch: typing.SupportsIndex | None = None, batch_size: typing.SupportsIndex = 1, gradient_scale: typing.SupportsFloat = 1.0, allow_copy: bool = False) -> None
 
 Turn the gradients into updates, in place, as DL4J does; subtract them yourself.
 
-Arguments and errors as for ``step``. Written: the gradients (0 for frozen layers), state, counters.
+Arguments and errors as for ``step``, but that there is no copy to allow. Written: the gradients (0 for frozen layers), state, counters.
 Left alone: the parameters.)doc";
 
 PyMethodDef step_definition = {
@@ -368,13 +377,29 @@ The arrays stay the caller's: write each new gradient into them (``grad[...] = n
 bound to a new array (``grad = new``) leaves the old one here.)doc")
       .def(
           "accumulate",
-          [](const Self& self, const GivenGradients& gradients) {
-            self->accumulate(self.object, gradients.object);
+          [](const Self& self, const GivenGradients& gradients, bool allow_copy) {
+            return self->accumulate(self.object, gradients.object, allow_copy);
           },
-          py::arg("gradients"),
+          py::arg("gradients"), py::kw_only(), py::arg("allow_copy") = false,
           R"doc(Add the gradients to a buffer that the next ``step()`` without arguments uses and clears.
 
-A step that ``on_nonfinite="raise"`` refuses keeps the buffer: see ``discard_accumulated``.)doc")
+Each of these micro-batches is looked at as a step looks: where one holds NaN or an infinity, nothing
+of it is added. Under ``on_nonfinite="raise"`` that is an error; under "skip" it is left out and counts
+in ``skipped_steps``; under "propagate" nobody looks. A sum that overflows is the step's to refuse,
+which keeps the buffer: see ``discard_accumulated``.
+
+Args:
+    gradients: in any form that ``step`` takes.
+    allow_copy: as for ``step``.
+
+Returns:
+    Whether they were added.
+
+Written: the buffer. Left alone: gradients, parameters, state.
+
+Raises:
+    NonFiniteGradientError: under ``on_nonfinite="raise"``; nothing of these gradients was added.
+    TypeError, ValueError, ParameterKeyError: bad input; nothing was added.)doc")
       .def(
           "discard_accumulated", [](const Self& self) { self->discard_accumulated(); },
           "Forget what ``accumulate`` has added up.")

@@ -1,6 +1,7 @@
 #include "values.hpp"
 
 #include <flatstep/state.hpp>
+#include <flatstep/step/record.hpp>
 
 #include <cmath>
 #include <cstring>
@@ -36,6 +37,25 @@ std::int64_t to_counter(py::handle value, const char* name) {
                           std::to_string(counter));
   }
   return counter;
+}
+
+bool to_flag(py::handle value, const char* name) {
+  if (value.ptr() == Py_True) return true;
+  if (value.ptr() == Py_False) return false;
+  if (!is_instance(value, "numpy", "bool_")) wrong_type(name, "True or False", value);
+  return py::cast<bool>(value);
+}
+
+double to_gradient_scale(py::handle value) {
+  const double scale = PyFloat_AsDouble(value.ptr());
+  const char* const expected = "gradient_scale: expected a number from 1e-30 to 1e30, got ";
+  if (scale == -1.0 && PyErr_Occurred() != nullptr) {
+    if (PyErr_ExceptionMatches(PyExc_TypeError) == 0) throw py::error_already_set();
+    PyErr_Clear();
+    throw py::type_error(expected + std::string(py::repr(value)));
+  }
+  if (!is_gradient_scale(scale)) throw py::value_error(expected + std::string(py::repr(value)));
+  return scale;
 }
 
 std::optional<double> optional_of(double value) {

@@ -16,6 +16,12 @@ std::int64_t to_integer(pybind11::handle value, const char* name, std::int64_t l
 /// An iteration, an epoch or a count of steps: at most max_counter.
 std::int64_t to_counter(pybind11::handle value, const char* name);
 
+/// A Python bool, or NumPy's.
+bool to_flag(pybind11::handle value, const char* name);
+
+/// What a step multiplies gradients by: a number that StepOptions takes.
+double to_gradient_scale(pybind11::handle value);
+
 /// A number, or nothing for NaN.
 std::optional<double> optional_of(double value);
 

@@ -42,6 +42,7 @@ from .multi_layer_updater import (
 from .normalization import GradientNormalization as GradientNormalization
 from .parameters import flatten as flatten
 from .schedules import *  # noqa: F403
+from .settings import ParamSettings as ParamSettings, Settings as Settings
 from .training import (
     CSVWriter as CSVWriter,
     HistoryListener as HistoryListener,
@@ -73,9 +74,11 @@ if not TYPE_CHECKING:  # which knows literal lists only, and exports what is imp
         "MultiLayerConfiguration",
         "MultiLayerUpdater",
         "ParamConfiguration",
+        "ParamSettings",
         "ParamStep",
         "ProgressListener",
         "ReduceLROnPlateau",
+        "Settings",
         "StochasticGradientDescent",
         "__version__",
         "aggregate",

@@ -187,11 +187,29 @@ class Updater:
         gradients: collections.abc.Mapping[typing.Any, typing.Any]
         | collections.abc.Sequence[typing.Any]
         | numpy.ndarray,
-    ) -> None:
+        *,
+        allow_copy: bool = False,
+    ) -> bool:
         """
         Add the gradients to a buffer that the next ``step()`` without arguments uses and clears.
 
-        A step that ``on_nonfinite="raise"`` refuses keeps the buffer: see ``discard_accumulated``.
+        Each of these micro-batches is looked at as a step looks: where one holds NaN or an infinity, nothing
+        of it is added. Under ``on_nonfinite="raise"`` that is an error; under "skip" it is left out and counts
+        in ``skipped_steps``; under "propagate" nobody looks. A sum that overflows is the step's to refuse,
+        which keeps the buffer: see ``discard_accumulated``.
+
+        Args:
+            gradients: in any form that ``step`` takes.
+            allow_copy: as for ``step``.
+
+        Returns:
+            Whether they were added.
+
+        Written: the buffer. Left alone: gradients, parameters, state.
+
+        Raises:
+            NonFiniteGradientError: under ``on_nonfinite="raise"``; nothing of these gradients was added.
+            TypeError, ValueError, ParameterKeyError: bad input; nothing was added.
         """
     def bind_gradients(
         self,
@@ -219,6 +237,8 @@ class Updater:
         iteration: typing.SupportsIndex | None = None,
         epoch: typing.SupportsIndex | None = None,
         batch_size: typing.SupportsIndex = 1,
+        gradient_scale: typing.SupportsFloat = 1.0,
+        allow_copy: bool = False,
     ) -> None:
         """
         Apply one step: ``params -= update``, in one fused pass.
@@ -232,6 +252,11 @@ class Updater:
             epoch: default ``updater.epoch``, which keeps what is given.
             batch_size: what to divide by where ``mini_batch`` is set. Give it when the gradients are sums over
                 the batch; leave it at 1 when they are means.
+            gradient_scale: what every gradient is multiplied by before all else, 1e-30 to 1e30: ``1/1024``
+                where the loss was scaled by 1024. Norms, thresholds and ``last_step`` are about the product;
+                running statistics are not scaled.
+            allow_copy: whether a gradient that is not in its parameter's memory order (a transposed matrix, a
+                slice) is copied into it, at the price of that copy, and not refused.
 
         Written: parameters, state, counters. Left alone: the gradients.
 
@@ -249,11 +274,13 @@ class Updater:
         iteration: typing.SupportsIndex | None = None,
         epoch: typing.SupportsIndex | None = None,
         batch_size: typing.SupportsIndex = 1,
+        gradient_scale: typing.SupportsFloat = 1.0,
+        allow_copy: bool = False,
     ) -> None:
         """
         Turn the gradients into updates, in place, as DL4J does; subtract them yourself.
 
-        Arguments and errors as for ``step``. Written: the gradients (0 for frozen layers), state, counters.
+        Arguments and errors as for ``step``, but that there is no copy to allow. Written: the gradients (0 for frozen layers), state, counters.
         Left alone: the parameters.
         """
     @property

@@ -6,9 +6,10 @@ import dataclasses
 import os
 import warnings
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import _core
 from ._shown import cut, listed, short, shown, whole
@@ -23,13 +24,14 @@ from .multi_layer_updater import (
     MultiLayerUpdater,
 )
 from .network_updater import NamedParameters, NetworkUpdater
-from .parameters import Arrays, NamedParameter, named_parameters
+from .parameters import Arrays, NamedParameter, by_layer, named_as
+from .state_dict import put_accumulated
 
 __all__ = ["load_updater"]
 
 
 def load_updater(
-    path: str | os.PathLike[str], params: Arrays, strict: bool = True
+    path: str | os.PathLike[str], params: Arrays | NDArray[Any] | None = None, strict: bool = True
 ) -> MultiLayerUpdater | ComputationGraphUpdater | LayerUpdater:
     """The updater that `MultiLayerUpdater.save` wrote: it goes on bit for bit.
 
@@ -38,15 +40,15 @@ def load_updater(
             CustomUpdater's class must be registered (`register_updater`).
         params: arrays of the file's layout: the same keys in the same order, shapes, memory orders
             and dtype, in any form that an updater takes. They are **overwritten** with the
-            parameters in the file.
+            parameters in the file. None: new arrays, which are ``updater.parameters``.
         strict: whether it is an error if something is only in the file, or only in ``params``. If
             not, such parameters are left alone and their state is new, settings of layers and
             parameters that ``params`` does not have are dropped, a warning says so, and the order
             of parameters and their memory order may differ. Shapes and dtype never may.
 
     Returns:
-        A new updater that works on ``params``; its ``last_step`` is None, and no gradients are
-        bound.
+        A new updater that works on ``params``, or on new arrays; its ``last_step`` is None, and no
+        gradients are bound.
 
     Raises:
         CheckpointError: no checkpoint, damaged, or of another version, layout or dtype. Nothing was
@@ -80,7 +82,12 @@ def load_updater(
             f"{name}: updater: expected one of {', '.join(UPDATER_CLASSES)}, got "
             f"{shown(checkpoint.updater)}"
         )
-    named = NamedParameters(named_parameters(params, cls.key_style))
+    if params is None:
+        params = {
+            slot.key: np.empty(slot.shape, checkpoint.state_dict["dtype"], order=slot.order)
+            for slot in checkpoint.layout
+        }
+    named = NamedParameters(by_layer(named_as(checkpoint.layout, params, cls.key_style)))
     _core.check_parameters([p.key for p in named], [p.array for p in named])
     given = [_slot(parameter) for parameter in named]
     dtype = checkpoint.state_dict["dtype"]
@@ -115,7 +122,7 @@ def load_updater(
 
 
 def _slot(parameter: NamedParameter) -> SavedSlot:
-    order = "C" if parameter.array.flags.c_contiguous else "F"
+    order: Literal["C", "F"] = "C" if parameter.array.flags.c_contiguous else "F"
     return SavedSlot(parameter.key, parameter.layer, parameter.param, parameter.array.shape, order)
 
 
@@ -187,11 +194,7 @@ def _restore_all_but_parameters(updater: NetworkUpdater, checkpoint: Checkpoint)
     left_out += [key for key in parameters if key not in checkpoint.parameters]
     sums_left_out = [f"{key}/{ACCUMULATED}" for key in left_out]
     left_out += updater.load_state_dict(checkpoint.state_dict, strict=False)
+    put_accumulated(updater, parameters, checkpoint.accumulated)
     if checkpoint.accumulated is not None:
-        updater.accumulate({key: np.zeros_like(array) for key, array in parameters.items()})
-        sums: dict[str, Any] = updater.accumulated
-        for key, array in sums.items():
-            if key in checkpoint.accumulated:
-                array[...] = checkpoint.accumulated[key]
         left_out += sums_left_out
     return left_out

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
+
+from numpy.typing import NDArray
 
 from .configuration import MultiLayerConfiguration
 from .layout import Slot as Slot
 from .layout import UpdaterBlock as UpdaterBlock
-from .network_updater import SAVED_CLASSES, NetworkUpdater
+from .names import LayerOf, named_by_rules
+from .network_updater import SAVED_CLASSES, NamedParameters, NetworkUpdater
 from .network_updater import _restore as _restore
 from .parameters import Arrays, KeyStyle
 
@@ -30,7 +32,8 @@ class MultiLayerUpdater(NetworkUpdater):
         params: the parameters: ``{"0_W": a, "0_b": b}`` (split at the first ``_``; the layer is an
             integer), ``{0: {"W": a}}``, ``[{"W": a}, …]`` or ``[[a, b], …]`` (named by position:
             "0_0", "0_1"). NumPy arrays of one dtype, float32 or float64, C- or F-contiguous and
-            writable. They stay the caller's and are updated in place; a layer's are neighbours.
+            writable. They stay the caller's and are updated in place. The layout has a layer's
+            next to each other. `create_updater` takes any names.
         monitor: also measure ‖update‖/‖parameter‖ in each step, for `last_step`.
 
     Raises:
@@ -98,25 +101,62 @@ UPDATER_CLASSES: dict[str, type[_AnyUpdater]] = {
 SAVED_CLASSES.update(UPDATER_CLASSES)
 
 
+_STYLES: dict[KeyStyle, type[_AnyUpdater]] = {
+    cls.key_style: cls for cls in UPDATER_CLASSES.values()
+}
+
+
 def create_updater(
-    configuration: MultiLayerConfiguration, params: Arrays, *, monitor: bool = False
+    configuration: MultiLayerConfiguration,
+    params: Arrays | NDArray[Any],
+    *,
+    layer_of: LayerOf | None = None,
+    monitor: bool = False,
 ) -> _AnyUpdater:
-    """The updater that fits the parameters, as DL4J's UpdaterCreator picks it.
+    """The updater for parameters in whatever form they are; it picks the class.
 
-    Numbered layers (and sequences): a `MultiLayerUpdater`. Keys without any layer: a
-    `LayerUpdater`. Named layers: a `ComputationGraphUpdater`.
+    ``{"W1": a, "b1": b, "W2": …}``, ``{"Wxh": …, "Whh": …, "bh": …}``, ``{"enc.fc1.weight": …}``,
+    nested dicts of any depth, sequences, one bare array: gradients are given in the same form, by
+    the same keys. `MultiLayerUpdater.settings` shows what came of it.
+
+    The layer that a key of a flat dict names is, by the first rule that fits all the key:
+
+    1. what stands before the last ``.`` or ``/``: ``enc.fc1.weight`` is weight of layer enc.fc1;
+    2. what stands after the name of a parameter (W, w, U, u, V, v, b, weight, bias, kernel, gamma,
+       beta) and ``_``: ``W_out`` is W of layer out;
+    3. a trailing number: ``W1`` and ``conv_1`` are W and conv of layer 1;
+    4. what stands before the last ``_``: ``fc1_kernel`` is kernel of layer fc1;
+    5. none. Where all keys are such, they are one layer, else each is a layer of its own.
+
+    Where all keys begin with a number and ``_``, they are DL4J's, ``0_W``: only that counts. The
+    names of a nested dict are layers down to the last, ``{"enc": {"fc1": {"weight": a}}}``. Arrays
+    of one layer come next to each other in the layout, in the order of their first one; a flat
+    gradient is in the layout's order.
+
+    Args:
+        configuration: what to do.
+        params: the parameters; as of `MultiLayerUpdater`, or one array.
+        layer_of: a function of a flat dict's key that says its layer, or a pair of layer and
+            parameter type, where these rules do not.
+        monitor: as of `MultiLayerUpdater`.
+
+    Returns:
+        A `MultiLayerUpdater` where all layers are numbers, a `LayerUpdater` where there is one
+        layer without a name, else a `ComputationGraphUpdater`.
+
+    Raises:
+        ParameterKeyError, TypeError, ValueError: as of `MultiLayerUpdater`.
+
+    Example:
+        >>> import numpy as np, flatstep as fs
+        >>> params = {"W1": np.ones((2, 3)), "b1": np.zeros(3), "W2": np.ones((3, 1))}
+        >>> updater = fs.create_updater(fs.MultiLayerConfiguration(updater=fs.Sgd(0.5)), params)
+        >>> [(slot.key, slot.layer, slot.param) for slot in updater.layout]
+        [('W1', '1', 'W'), ('b1', '1', 'b'), ('W2', '2', 'W')]
+        >>> w = np.ones(2)
+        >>> fs.create_updater(fs.MultiLayerConfiguration(updater=fs.Sgd(0.5)), w).step(np.ones(2))
+        >>> w
+        array([0.5, 0.5])
     """
-    return _class_for(params)(configuration, params, monitor=monitor)
-
-
-def _class_for(params: Arrays) -> type[_AnyUpdater]:
-    if not isinstance(params, Mapping):
-        return MultiLayerUpdater
-    nested = any(isinstance(value, Mapping) for value in params.values())
-    keys = [str(key) for key in params]
-    if not nested and keys and not any("_" in key for key in keys):
-        return LayerUpdater
-    layers = keys if nested else [key.partition("_")[0] for key in keys]
-    if all(layer.isascii() and layer.isdigit() for layer in layers):
-        return MultiLayerUpdater
-    return ComputationGraphUpdater
+    named, style = named_by_rules(params, layer_of)
+    return _STYLES[style](configuration, NamedParameters(named), monitor=monitor)

@@ -16,9 +16,18 @@ from .configuration import MultiLayerConfiguration
 from .errors import ParameterKeyError
 from .last_step import LastStep, last_step
 from .layout import Slot, UpdaterBlock
-from .parameters import Arrays, KeyStyle, NamedParameter, in_slot_order, named_parameters
+from .parameters import (
+    Arrays,
+    KeyStyle,
+    NamedParameter,
+    by_layer,
+    in_slot_order,
+    named_as,
+    named_parameters,
+)
 from .rates import legal_rate, places_with_rate, replace_rates
-from .state_dict import make_state_dict, saved_state_dict, take_state_dict
+from .settings import ParamSettings, Settings
+from .state_dict import make_state_dict, put_accumulated, saved_state_dict, take_state_dict
 
 __all__ = ["SAVED_CLASSES", "NamedParameters", "NetworkUpdater"]
 
@@ -53,8 +62,9 @@ class NetworkUpdater(_core.Updater):
         named = (
             params
             if isinstance(params, NamedParameters)
-            else NamedParameters(named_parameters(params, self.key_style))
+            else named_parameters(params, self.key_style)
         )
+        named = NamedParameters(by_layer(named))
         super().__init__(
             configuration,
             [(p.key, p.layer, p.param) for p in named],
@@ -120,6 +130,38 @@ class NetworkUpdater(_core.Updater):
                 f'unknown layer "{name}"; expected one of {", ".join(self._layers[:12])}'
             )
         return name in self._frozen
+
+    def settings(self) -> Settings:
+        """What every parameter gets, of network, layer and parameter together, with its rate now:
+        data, whose text is a table with a line for each. Look here for what decays, what counts as
+        a bias, and what is clipped with what.
+
+        Example:
+            >>> import numpy as np, flatstep as fs
+            >>> config = fs.MultiLayerConfiguration(updater=fs.Adam(1e-3), weight_decay=0.01)
+            >>> print(fs.MultiLayerUpdater(config, {"0_W": np.ones((2, 3))}).settings())
+            key  layer  type  bias  updater  rate   decay              normalised
+            0_W  0      W           Adam     0.001  weight decay 0.01
+        """
+        return Settings(
+            ParamSettings(
+                slot.key,
+                slot.layer,
+                slot.param,
+                own.bias,
+                own.updater,
+                self.learning_rate(slot.key),
+                own.l1,
+                own.l2,
+                own.weight_decay,
+                own.strategy,
+                own.threshold,
+                own.group,
+                own.frozen,
+                own.statistic,
+            )
+            for slot, own in zip(self._slots, self._resolved, strict=True)
+        )
 
     @property
     def last_step(self) -> LastStep | None:
@@ -410,10 +452,10 @@ class NetworkUpdater(_core.Updater):
 
     # -------------------------------------------------------------------------------- gradients
 
-    def _in_slot_order(self, gradients: Any) -> list[Any]:
+    def _in_slot_order(self, gradients: Any, allow_copy: bool = False) -> list[Any]:
         """One gradient per slot, None for an absent frozen one; the native step asks for it where
         it is given anything but a complete dict of arrays by key."""
-        return in_slot_order(self._slots, self._frozen, self.key_style, gradients)
+        return in_slot_order(self._slots, self._frozen, self.key_style, gradients, allow_copy)
 
     # ------------------------------------------------------------------------- copies and equality
 
@@ -425,7 +467,9 @@ class NetworkUpdater(_core.Updater):
         """
         twin = type(self)(
             self._configuration,
-            self._named if params is None else params,
+            self._named
+            if params is None
+            else NamedParameters(named_as(self._slots, params, self.key_style)),
             monitor=self._monitor,
         )
         if twin._slots != self._slots or twin.dtype != self.dtype:
@@ -433,9 +477,7 @@ class NetworkUpdater(_core.Updater):
                 "params: expected arrays with the keys, shapes, orders and dtype of this updater's"
             )
         twin.load_state_dict(self.state_dict())
-        accumulated = self.accumulated
-        if accumulated is not None:
-            twin.accumulate(accumulated)
+        put_accumulated(twin, twin.parameters, self.accumulated)
         return twin
 
     def __eq__(self, other: object) -> bool:
@@ -491,6 +533,5 @@ def _restore(
 ) -> _U:
     updater = cls(configuration, NamedParameters(named), monitor=monitor)
     updater.load_state_dict(state_dict)
-    if accumulated is not None:
-        updater.accumulate(accumulated)
+    put_accumulated(updater, updater.parameters, accumulated)
     return updater

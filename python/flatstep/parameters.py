@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,11 @@ __all__ = [
     "Arrays",
     "KeyStyle",
     "NamedParameter",
+    "by_layer",
     "flatten",
     "in_slot_order",
+    "name_text",
+    "named_as",
     "named_parameters",
 ]
 
@@ -35,26 +38,39 @@ class KeyStyle(Enum):
     COMPUTATION_GRAPH = "a vertex name, '_' and the parameter type, such as \"fc1_W\""
     LAYER = 'a parameter type, such as "W"'
 
-    def split(self, key: str) -> tuple[str, str]:
-        """Layer and parameter type of a key; raises ParameterKeyError."""
+    def split(self, key: str, remedy: str = "") -> tuple[str, str]:
+        """Layer and parameter type of a key.
+
+        Args:
+            remedy: what to do about a key that cannot be split; not given: what to do about a
+                parameter's.
+
+        Raises:
+            ParameterKeyError: it cannot be split.
+        """
         if self is KeyStyle.LAYER:
             layer, param = "0", key
         else:
             try:
                 layer, param = _core.parse_key(key, self is KeyStyle.COMPUTATION_GRAPH)
             except ParameterKeyError as error:
+                if "_" in key:
+                    raise
                 # The text of a missing separator is DL4J's own, and says nothing of what to do.
-                if "_" not in key and hasattr(error, "add_note"):  # Python 3.11
-                    error.add_note(
-                        f"Note: flat keys are {self.value}; nested ones may have any names: "
-                        '{"fc1": {"weight": a}}'
-                    )
-                raise
+                remedy = remedy or (
+                    f"flat keys are {self.value}: use create_updater, which takes any names, or "
+                    'nest them: {"fc1": {"weight": array}}'
+                )
+                raise ParameterKeyError(f"{error}; {remedy}") from None
         if "." in param:  # PyTorch's names, of which "_" would cut off a part at random
             outer, _, inner = key.rpartition(".")
+            remedy = remedy or (
+                "use create_updater, which takes any names, or nest such as PyTorch's: "
+                f'{{"{outer}": {{"{inner}": array}}}}'
+            )
             raise ParameterKeyError(
-                f'Invalid key: "{key}": expected a parameter type without ".", got "{param}"; nest '
-                f'names such as PyTorch\'s: {{"{outer}": {{"{inner}": array}}}}'
+                f'Invalid key: "{key}": expected a parameter type without ".", got "{param}"; '
+                f"{remedy}"
             )
         return layer, param
 
@@ -72,7 +88,13 @@ def _is_sequence(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
 
 
-def _name(value: object, what: str) -> str:
+def name_text(value: object, what: str) -> str:
+    """The name of a layer, parameter or key as text; integers are names of layers.
+
+    Raises:
+        TypeError: neither.
+        ParameterKeyError: text that UTF-8 cannot write.
+    """
     if isinstance(value, str):
         try:
             value.encode()
@@ -91,7 +113,7 @@ def _layer_items(layer: object) -> Iterator[tuple[str, Any]]:
     """The parameters of one layer: a mapping by name, or arrays named by their position."""
     if isinstance(layer, Mapping):
         for param, array in layer.items():
-            yield _name(param, "parameter name"), array
+            yield name_text(param, "parameter name"), array
     elif _is_sequence(layer):
         for position, array in enumerate(layer):  # type: ignore[arg-type]
             yield str(position), array
@@ -99,7 +121,9 @@ def _layer_items(layer: object) -> Iterator[tuple[str, Any]]:
         yield "0", layer
 
 
-def named_parameters(arrays: Arrays, style: KeyStyle, what: str = "params") -> list[NamedParameter]:
+def named_parameters(
+    arrays: Arrays | NDArray[Any], style: KeyStyle, what: str = "params"
+) -> list[NamedParameter]:
     """Any accepted form as one list of named arrays, in order.
 
     Raises:
@@ -111,7 +135,11 @@ def named_parameters(arrays: Arrays, style: KeyStyle, what: str = "params") -> l
             isinstance(value, Mapping) for value in arrays.values()
         ):
             return _named_by_layer(arrays.items(), style, what)
-        return [_split(_name(key, f"{what}: key"), array, style) for key, array in arrays.items()]
+        keys = [name_text(key, f"{what}: key") for key in arrays]
+        return [
+            NamedParameter(key, *style.split(key), array)
+            for key, array in zip(keys, arrays.values(), strict=True)
+        ]
     if _is_sequence(arrays):
         if style is KeyStyle.LAYER:
             return [NamedParameter(p, "0", p, a) for p, a in _layer_items(arrays)]
@@ -121,16 +149,63 @@ def named_parameters(arrays: Arrays, style: KeyStyle, what: str = "params") -> l
     )
 
 
-def _split(key: str, array: Any, style: KeyStyle) -> NamedParameter:
-    return NamedParameter(key, *style.split(key), array)
+class _Named(Protocol):
+    """What has a slot's name: a `Slot`, a `NamedParameter`, what a checkpoint says of one."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def layer(self) -> str: ...
+    @property
+    def param(self) -> str: ...
 
 
-def _named_by_layer(items: Any, style: KeyStyle, what: str) -> list[NamedParameter]:
+def named_as(
+    names: Sequence[_Named], arrays: Arrays | NDArray[Any], style: KeyStyle, what: str = "params"
+) -> list[NamedParameter]:
+    """Arrays in any accepted form by the names of an updater's slots.
+
+    Keys that these have need no form; others are split as the style says, unless the names are not
+    of that style either.
+    """
+    if isinstance(arrays, np.ndarray) and len(names) == 1:
+        return [NamedParameter(names[0].key, names[0].layer, names[0].param, arrays)]
+    if not isinstance(arrays, Mapping) or any(isinstance(v, Mapping) for v in arrays.values()):
+        return named_parameters(arrays, style, what)
+    known = {name.key: name for name in names}
+    in_style = all(name.key in (name.param, f"{name.layer}_{name.param}") for name in names)
     named = []
+    for key, array in arrays.items():
+        text = name_text(key, f"{what}: key")
+        if text in known or not in_style:
+            name = known.get(text)
+            parts = ("", text) if name is None else (name.layer, name.param)
+            named.append(NamedParameter(text, *parts, array))
+        else:
+            remedy = f"expected {_list(known)}" if what == "gradients" else ""
+            named.append(NamedParameter(text, *style.split(text, remedy), array))
+    return named
+
+
+def by_layer(named: Iterable[NamedParameter]) -> list[NamedParameter]:
+    """The parameters with those of each layer next to each other, layers by their first one."""
+    layers: dict[str, list[NamedParameter]] = {}
+    for parameter in named:
+        layers.setdefault(parameter.layer, []).append(parameter)
+    return [parameter for layer in layers.values() for parameter in layer]
+
+
+def _named_by_layer(
+    items: Any, style: KeyStyle, what: str, outer: str = ""
+) -> list[NamedParameter]:
+    named: list[NamedParameter] = []
     for layer, params in items:
-        layer_name = _name(layer, f"{what}: layer")
+        layer_name = outer + name_text(layer, f"{what}: layer")
         if params is None and what == "gradients":
             continue  # absent, as a frozen layer's may be
+        if isinstance(params, Mapping) and any(isinstance(v, Mapping) for v in params.values()):
+            named += _named_by_layer(params.items(), style, what, f"{layer_name}.")
+            continue
         for param, array in _layer_items(params):
             key = f"{layer_name}_{param}"
             if style is KeyStyle.MULTI_LAYER:
@@ -140,19 +215,45 @@ def _named_by_layer(items: Any, style: KeyStyle, what: str) -> list[NamedParamet
 
 
 def in_slot_order(
-    layout: Sequence[Slot], frozen: Collection[str], style: KeyStyle, gradients: Any
+    layout: Sequence[Slot],
+    frozen: Collection[str],
+    style: KeyStyle,
+    gradients: Any,
+    allow_copy: bool = False,
 ) -> list[Any]:
     """Any accepted form of gradients as one object per slot; None for an absent one.
 
     Args:
         frozen: the layers whose gradients may be absent.
+        allow_copy: whether arrays in another memory order than their slot's are copied.
     """
-    if isinstance(gradients, np.ndarray):
-        return _split_flat(layout, gradients)
+    if isinstance(gradients, (np.ndarray, np.generic)):
+        if len(layout) == 1 and gradients.shape == layout[0].shape:
+            found: list[Any] = [gradients]
+        else:
+            found = _split_flat(layout, np.asarray(gradients))
+    else:
+        found = _by_slot(layout, frozen, style, gradients)
+    return [_as_array(slot, array, allow_copy) for slot, array in zip(layout, found, strict=True)]
+
+
+def _as_array(slot: Slot, value: Any, allow_copy: bool) -> Any:
+    """A NumPy scalar as the array without dimensions that it stands for, and copies."""
+    if isinstance(value, np.generic) and slot.shape == ():
+        return np.asarray(value)
+    if allow_copy and isinstance(value, np.ndarray) and value.shape == slot.shape:
+        return np.require(value, None, ["A", slot.order])
+    return value
+
+
+def _by_slot(
+    layout: Sequence[Slot], frozen: Collection[str], style: KeyStyle, gradients: Any
+) -> list[Any]:
+    """Mappings and sequences of gradients as one object per slot."""
     places = {slot.key: place for place, slot in enumerate(layout)}
     found: list[Any] = [None] * len(layout)
     given = set()
-    for named in _named_gradients(style, gradients, places):
+    for named in named_as(layout, gradients, style, "gradients"):
         place = places.get(named.key)
         if place is None:
             raise ParameterKeyError(
@@ -175,16 +276,6 @@ def in_slot_order(
                 "gradient may be absent"
             )
     return found
-
-
-def _named_gradients(
-    style: KeyStyle, gradients: Any, places: Mapping[str, int]
-) -> list[NamedParameter]:
-    if isinstance(gradients, Mapping) and all(
-        isinstance(key, str) and key in places for key in gradients
-    ):
-        return [NamedParameter(key, "", "", array) for key, array in gradients.items()]
-    return named_parameters(gradients, style, "gradients")
 
 
 def _split_flat(layout: Sequence[Slot], flat: NDArray[Any]) -> list[Any]:

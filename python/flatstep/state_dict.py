@@ -18,7 +18,7 @@ from ._shown import cut, listed, shown
 from .errors import ParameterKeyError
 from .layout import Slot
 
-__all__ = ["make_state_dict", "saved_state_dict", "take_state_dict"]
+__all__ = ["make_state_dict", "put_accumulated", "saved_state_dict", "take_state_dict"]
 
 _VERSION = 1
 _COUNTERS = ("iteration", "epoch", "skipped_steps")
@@ -130,6 +130,27 @@ def take_state_dict(
     iteration, epoch, skipped_steps = (counters[name] for name in _COUNTERS)
     updater._alone(lambda: updater._restore(arrays, rates, iteration, epoch, skipped_steps))
     return left_out
+
+
+def put_accumulated(
+    updater: _core.Updater,
+    parameters: Mapping[str, NDArray[Any]],
+    sums: Mapping[str, NDArray[Any]] | None,
+) -> None:
+    """Make these the accumulated gradients, also where they are not finite; None: there are none.
+
+    Args:
+        parameters: the updater's, by key.
+        sums: by key; those of parameters that are not in it are 0.
+    """
+    updater.discard_accumulated()
+    if sums is None:
+        return
+    updater.accumulate({key: np.zeros_like(a) for key, a in parameters.items()})
+    accumulated: dict[str, NDArray[Any]] = updater.accumulated
+    for key, array in accumulated.items():
+        if key in sums:
+            array[...] = sums[key]
 
 
 def _matching_state(

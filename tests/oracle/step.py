@@ -93,6 +93,7 @@ class Network:
         iteration: int,
         epoch: int = 0,
         batch_size: int = 1,
+        gradient_scale: float = 1.0,
     ) -> StepResult:
         """Computes a step and applies it. Raises NonFiniteError, with nothing changed."""
         result = StepResult()
@@ -106,6 +107,8 @@ class Network:
                 return StepResult(nonfinite=bad, skipped=True)
         with np.errstate(all="ignore"):
             grads = {s.key: self.read(gradients[s.key]) for s in live}
+            if gradient_scale != 1:
+                grads |= {s.key: grads[s.key] * gradient_scale for s in live if not s.statistic}
             order = {"dl4j-1.0": self.step_1_0, "dl4j-0.8": self.step_0_8}[self.spec.semantics]
             order(result, grads, iteration, epoch, batch_size)
             for slot in self.spec.slots:

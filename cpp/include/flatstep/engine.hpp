@@ -25,6 +25,7 @@
 #include <flatstep/threads.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -62,22 +63,20 @@ class Engine {
     const FlushSubnormals flush;
     const std::int64_t iteration = options.iteration.value_or(state.counters.iteration);
     const std::int64_t epoch = options.epoch.value_or(state.counters.epoch);
-    if (options.batch_size < 1 || !is_counter(iteration) || !is_counter(epoch) ||
-        !passes_.take_memory(memory)) {
+    if (options.batch_size < 1 || !is_gradient_scale(options.gradient_scale) ||
+        !is_counter(iteration) || !is_counter(epoch) || !passes_.take_memory(memory)) {
       return {StepStatus::invalid, iteration, epoch};
     }
-    inverse_batch_ = 1.0 / static_cast<double>(options.batch_size);
-    const Step<T> step{layout, plan_,          active_target().kernels<T>(),
-                       memory, state.view,     iteration,
-                       epoch,  inverse_batch_, flush};
+    const double inverse_batch = 1.0 / static_cast<double>(options.batch_size);
+    scales_ = {options.gradient_scale, inverse_batch};
+    const Step<T> step{layout, plan_,      active_target().kernels<T>(),
+                       memory, state.view, iteration,
+                       epoch,  scales_,    flush};
     rates_.evaluate(plan_, state.rates, iteration, epoch);
-    passes_.prepare(plan_, rates_, inverse_batch_);
+    passes_.prepare(plan_, rates_, inverse_batch, scales_);
     averages_.prepare(plan_, iteration, epoch);
     const StepStatus status = plan_.looks_first ? step_as_one(step) : step_by_stages(step);
-    if (status == StepStatus::skipped &&
-        state.counters.skipped_steps < std::uint64_t{max_counter}) {
-      ++state.counters.skipped_steps;
-    }
+    if (status == StepStatus::skipped) state.counters.count_skipped();
     if (status == StepStatus::done) {
       clear_frozen_updates(step);
       rates_.commit(plan_, state.rates);
@@ -91,7 +90,7 @@ class Engine {
   SlotReport report(std::size_t slot) const {
     const PlanSlot& s = plan_.slots[slot];
     SlotReport report;
-    if (!s.active || std::isnan(inverse_batch_)) return report;
+    if (!s.active || !has_stepped()) return report;
     if (nonfinite_) {  // refused before there were factors
       report.nonfinite = !norms_.is_finite(s);
       return report;
@@ -101,7 +100,7 @@ class Engine {
       report.learning_rate = rates_.learning_rate(rate_group);
     }
     if (s.group != none && !std::isnan(norms_.group_factor(s.group))) {
-      report.gradient_norm = norms_.slot_norm(slot, s.divides_before ? inverse_batch_ : 1.0);
+      report.gradient_norm = norms_.slot_norm(slot, scales_[s.scaled]);
       report.group_norm = norms_.group_norm(s.group);
       report.factor = norms_.group_factor(s.group);
       report.clipped =
@@ -215,6 +214,8 @@ class Engine {
     }
   }
 
+  bool has_stepped() const { return !std::isnan(scales_[ScaledBefore::by_scale]); }
+
   void clear_frozen_updates(const Step<T>& step) const {
     if (step.applies()) return;
     for (std::size_t i = 0; i < plan_.slots.size(); ++i) {
@@ -234,8 +235,20 @@ class Engine {
   Averages<T> averages_;
   // Of the last step.
   bool nonfinite_ = false;
-  double inverse_batch_ = no_value;
+  ScalesBefore scales_{no_value, no_value};
 };
+
+/// Whether all of x is finite, shared out over the threads; nothing is.
+template <class T>
+bool all_finite(const T* x, std::size_t size) noexcept {
+  if (x == nullptr) return true;
+  const KernelTable<T>& kernels = active_target().kernels<T>();
+  std::atomic<bool> finite{true};
+  Sharing::by_element(size, [&](std::size_t begin, std::size_t end) {
+    if (!kernels.all_finite(x + begin, end - begin)) finite.store(false, std::memory_order_relaxed);
+  });
+  return finite.load();
+}
 
 /// sum += x, shared out over the threads; where a slot has no gradient, nothing.
 template <class T>

@@ -164,9 +164,26 @@ class Updater {
     return update(std::span<T* const>(updates_), options);
   }
 
-  /// sums[slot] += gradients[slot], for gradients of several backward passes.
-  void accumulate(std::span<T* const> sums, std::span<const T* const> gradients) noexcept {
+  /// sums[slot] += gradients[slot], for gradients of several backward passes. One that is not finite
+  /// is treated as a step's: under "raise" and "skip" nothing of these gradients is added, and under
+  /// "skip" they count as a skipped step.
+  [[nodiscard]] StepStatus accumulate(std::span<T* const> sums,
+                                      std::span<const T* const> gradients) noexcept {
+    if (settings_.on_nonfinite != OnNonfinite::propagate) {
+      for (std::size_t i = 0; i < gradients.size(); ++i) {
+        if (is_finite(i, gradients[i])) continue;
+        if (settings_.on_nonfinite == OnNonfinite::raise) return StepStatus::nonfinite;
+        state_.counters.count_skipped();
+        return StepStatus::skipped;
+      }
+    }
     accumulate_gradients(layout_, sums, gradients);
+    return StepStatus::done;
+  }
+
+  /// Whether a gradient of that slot is all finite numbers; a frozen slot's always counts as such.
+  bool is_finite(std::size_t slot, const T* gradient) const noexcept {
+    return settings_.slots[slot].frozen || all_finite(gradient, layout_.slots[slot].size);
   }
 
   const Layout& layout() const { return layout_; }

@@ -32,6 +32,10 @@ struct Counters {
   std::int64_t iteration = 0;
   std::int64_t epoch = 0;
   std::uint64_t skipped_steps = 0;
+
+  void count_skipped() {
+    if (skipped_steps < std::uint64_t{max_counter}) ++skipped_steps;
+  }
 };
 
 /// Memory that starts at a multiple of 64 bytes; a large one lies in huge pages where the system

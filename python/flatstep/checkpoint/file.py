@@ -24,7 +24,7 @@ import stat
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 
@@ -56,7 +56,7 @@ class SavedSlot:
     layer: str
     param: str
     shape: tuple[int, ...]
-    order: str
+    order: Literal["C", "F"]
 
 
 @dataclass(frozen=True)

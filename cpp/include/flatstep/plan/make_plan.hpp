@@ -115,7 +115,9 @@ class PlanBuilder {
     const OrderRules& rules = settings_.rules();
     PlanSlot& slot = plan_.slots[i];
     slot.active = true;
-    slot.divides_before = rules.divides_gradient && settings_.mini_batch && !s.statistic;
+    slot.scaled = s.statistic                                      ? ScaledBefore::not_at_all
+                  : rules.divides_gradient && settings_.mini_batch ? ScaledBefore::by_scale_of_mean
+                                                                   : ScaledBefore::by_scale;
     slot.negates = settings_.maximize && !s.statistic;
 
     Run run{};

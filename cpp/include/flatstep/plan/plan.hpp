@@ -70,10 +70,17 @@ struct Chunk {
   std::size_t size;
 };
 
+/// What a slot's gradient is multiplied by before normalisation.
+enum class ScaledBefore : unsigned char {
+  not_at_all,       ///< a statistic's
+  by_scale,         ///< by the scale that the step is given
+  by_scale_of_mean  ///< by that scale, and divided by the batch
+};
+
 struct PlanSlot {
-  bool active = false;          ///< not frozen
-  bool divides_before = false;  ///< by the batch, before normalisation
-  bool negates = false;         ///< the gradient, after normalisation
+  bool active = false;   ///< not frozen
+  bool negates = false;  ///< the gradient, after normalisation
+  ScaledBefore scaled = ScaledBefore::not_at_all;
   std::size_t run = none;
   std::size_t group = none;
   std::size_t chunk_begin = 0;

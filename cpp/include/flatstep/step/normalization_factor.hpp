@@ -38,7 +38,8 @@ inline constexpr double least_normal = std::numeric_limits<double>::min();
 
 }  // namespace detail
 
-/// a·b. Both are 0 or normal, and b is at least 2^-63: the inverse of a batch size.
+/// a·b. Both are 0 or normal; b, a step's scale over its batch size, lies between 2^-163 and 2^100,
+/// and a below 2^900.
 inline WideNumber times(const WideNumber& a, double b) {
   const double product = a.value * b;
   if (product >= detail::least_normal || !(a.value > 0)) return {product, a.exponent};

@@ -72,15 +72,13 @@ class Norms {
         SumOfSquares sum;
         for (std::size_t c = slot.chunk_begin; c < slot.chunk_end; ++c) sum.add(sums_[c]);
         slot_sums_[i] = sum;
-        total.add(sum, slot.divides_before ? step.inverse_batch : 1.0);
+        total.add(sum, step.scales[slot.scaled]);
       }
       group_norms_[k] = total.root();
       group_factors_[k] =
           normalization_factor(group.strategy, group.threshold, group.epsilon, group_norms_[k]);
-      const WideNumber& factor = group_factors_[k];
-      const WideNumber divided = times(factor, step.inverse_batch);
       for (const std::size_t i : group.slots) {
-        set(i, step.plan.slots[i].divides_before ? divided : factor);
+        set(i, times(group_factors_[k], step.scales[step.plan.slots[i].scaled]));
       }
     }
   }

@@ -38,7 +38,8 @@ class Passes {
 
   /// The constants that depend on rates and on the batch size, and the factors of the slots that
   /// have no norm.
-  void prepare(const Plan& plan, const Rates& rates, double inverse_batch) {
+  void prepare(const Plan& plan, const Rates& rates, double inverse_batch,
+               const ScalesBefore& scales) {
     for (std::size_t k = 0; k < plan.runs.size(); ++k) {
       const Run& run = plan.runs[k];
       PassConstants<T>& constants = constants_[k];
@@ -48,12 +49,12 @@ class Passes {
       if (run.divides_after) constants.post = static_cast<T>(inverse_batch);
       set_scalars(plan, k, rates.scalars(run.rate_group));
     }
-    if (batch_of_factors_ == inverse_batch) return;
-    batch_of_factors_ = inverse_batch;
+    if (scales_of_factors_ == scales) return;
+    scales_of_factors_ = scales;
     for (std::size_t k = 0; k < segments_.size(); ++k) {
       const PlanSlot& slot = plan.slots[segment_slots_[k]];
       if (slot.group != none) continue;
-      set_pre(k, {slot.divides_before ? inverse_batch : 1.0, 0});
+      set_pre(k, {scales[slot.scaled], 0});
     }
   }
 
@@ -193,8 +194,8 @@ class Passes {
     return *run.updater->template own_kernels<T>();
   }
 
-  double batch_of_factors_ = no_value;   ///< the inverse batch that is in the segments' `pre`
-  std::vector<std::size_t> segment_of_;  ///< per slot
+  ScalesBefore scales_of_factors_{no_value, no_value};  ///< what is in the segments' `pre`
+  std::vector<std::size_t> segment_of_;                 ///< per slot
   // Per active slot, in the order of the chunks.
   std::vector<Segment<T>> segments_;
   std::vector<std::size_t> segment_slots_;

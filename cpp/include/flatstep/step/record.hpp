@@ -12,7 +12,12 @@ struct StepOptions {
   std::optional<std::int64_t> iteration{};  ///< default: the counter
   std::optional<std::int64_t> epoch{};      ///< default: the counter
   std::int64_t batch_size = 1;
+  /// What gradients are multiplied by before all else, as losses that are scaled ask; from 1e-30 to
+  /// 1e30. Statistics are not.
+  double gradient_scale = 1.0;
 };
+
+constexpr bool is_gradient_scale(double value) { return value >= 1e-30 && value <= 1e30; }
 
 enum class StepStatus {
   done,

@@ -7,6 +7,8 @@
 #include <flatstep/simd/float_mode.hpp>
 #include <flatstep/state.hpp>
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -20,6 +22,18 @@ struct StepMemory {
   std::span<T* const> updates;          ///< where updates go; empty: apply them to the parameters
 };
 
+/// What gradients are multiplied by before normalisation, by ScaledBefore.
+class ScalesBefore {
+ public:
+  ScalesBefore(double gradient_scale, double inverse_batch)
+      : scales_{1.0, gradient_scale, gradient_scale * inverse_batch} {}
+  double operator[](ScaledBefore scaled) const { return scales_[static_cast<std::size_t>(scaled)]; }
+  friend bool operator==(const ScalesBefore&, const ScalesBefore&) = default;
+
+ private:
+  std::array<double, 3> scales_;
+};
+
 template <class T>
 struct Step {
   const Layout& layout;
@@ -29,7 +43,7 @@ struct Step {
   std::span<T> state_view;
   std::int64_t iteration;
   std::int64_t epoch;
-  double inverse_batch;
+  const ScalesBefore& scales;
   const FlushSubnormals& mode;  ///< the step's, around the caller's
 
   bool applies() const { return memory.updates.empty(); }
