@@ -86,10 +86,16 @@ OTHER = trained(5)
 OTHER.set_learning_rate(0.25)
 OTHER.epoch = 7
 OTHER_STATE = OTHER.state_dict()
+OTHER_SNAPSHOT = OTHER.snapshot()
+OTHER.accumulate({"0_W": np.ones(3), "1_W": np.ones(2)})
+OTHER_SNAPSHOT_WITH_SUMS = OTHER.snapshot()
 
 CALLS: dict[str, Callable[[fs.MultiLayerUpdater, Path], Any]] = {
     "state_dict": lambda updater, path: updater.state_dict(),
     "load_state_dict": lambda updater, path: updater.load_state_dict(OTHER_STATE),
+    "snapshot": lambda updater, path: updater.snapshot(),
+    "restore": lambda updater, path: updater.restore(OTHER_SNAPSHOT),
+    "restore sums": lambda updater, path: updater.restore(OTHER_SNAPSHOT_WITH_SUMS),
     "save": lambda updater, path: updater.save(path / "a.safetensors"),
     "clone": lambda updater, path: updater.clone(),
     "pickle": lambda updater, path: pickle.dumps(updater),

@@ -43,6 +43,7 @@ from .normalization import GradientNormalization as GradientNormalization
 from .parameters import flatten as flatten
 from .schedules import *  # noqa: F403
 from .settings import ParamSettings as ParamSettings, Settings as Settings
+from .snapshot import Snapshot as Snapshot
 from .training import (
     CSVWriter as CSVWriter,
     HistoryListener as HistoryListener,
@@ -79,6 +80,7 @@ if not TYPE_CHECKING:  # which knows literal lists only, and exports what is imp
         "ProgressListener",
         "ReduceLROnPlateau",
         "Settings",
+        "Snapshot",
         "StochasticGradientDescent",
         "__version__",
         "aggregate",

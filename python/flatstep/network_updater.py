@@ -26,6 +26,7 @@ from .parameters import (
 from .points import WithPoints
 from .rates import legal_rate, places_with_rate, replace_rates
 from .settings import ParamSettings, Settings
+from .snapshot import Snapshot, put_back, take_snapshot
 from .state_dict import make_state_dict, put_accumulated, saved_state_dict, take_state_dict
 
 __all__ = ["SAVED_CLASSES", "NamedParameters", "NetworkUpdater"]
@@ -291,6 +292,54 @@ class NetworkUpdater(WithPoints):
             ValueError, TypeError: another version, dtype or shape.
         """
         return take_state_dict(self, self._slots, self._initial_rates, state_dict, strict)
+
+    def snapshot(self) -> Snapshot:
+        """A copy of all that a step may change, in memory, for `restore`: parameters, state,
+        averages, rates, counters and accumulated gradients.
+
+        Raises:
+            RuntimeError: a step is under way in another thread, or it is called inside of
+                ``with updater.averaged():`` or ``with updater.evaluation():``.
+
+        Example:
+            >>> import numpy as np, flatstep as fs
+            >>> w = np.zeros(2)
+            >>> config = fs.MultiLayerConfiguration(updater=fs.Adam(0.5))
+            >>> updater = fs.MultiLayerUpdater(config, {"0_W": w})
+            >>> before = updater.snapshot()
+            >>> updater.step({"0_W": w - 1})
+            >>> w.round(6), updater.iteration
+            (array([0.5, 0.5]), 1)
+            >>> updater.restore(before)
+            >>> w, updater.iteration
+            (array([0., 0.]), 0)
+        """
+        return take_snapshot(self)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to a snapshot, of this updater or of one that is made like it: to the bit, all of
+        it or nothing. Meanwhile the memory holds a copy of what it replaces.
+
+        Written: the parameters, in the arrays that the updater was made with, state, averages,
+        rates, counters, accumulated gradients. Left alone: the snapshot, `last_step`, bound
+        gradients.
+
+        Raises:
+            TypeError: no `Snapshot`.
+            ValueError: one of other parameters, another dtype or configuration, the text says
+                which; a parameter array that is read-only by now.
+            RuntimeError: as of `snapshot`.
+
+        Example:
+            >>> import numpy as np, flatstep as fs
+            >>> w = np.zeros(2)
+            >>> updater = fs.MultiLayerUpdater(fs.MultiLayerConfiguration(), {"0_W": w})
+            >>> start, twin = updater.snapshot(), updater.clone({"0_W": np.ones(2)})
+            >>> twin.restore(start)
+            >>> twin.parameters["0_W"]
+            array([0., 0.])
+        """
+        put_back(self, snapshot)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write parameters, state, rates, counters, accumulated gradients and configuration to one

@@ -28,6 +28,8 @@ class WithPoints(_core.Updater):
     _named: tuple[NamedParameter, ...]
     _slots: tuple[Slot, ...]
     _places: Mapping[str, int]
+    #: Which of the methods below has put other points into the parameters' place, if one has.
+    _shows: str | None = None
 
     def _place(self, key: str) -> int:
         try:
@@ -128,14 +130,16 @@ class WithPoints(_core.Updater):
     ) -> Iterator[None]:
         """Others in the place of some parameters, which come back at the end."""
         kept = [array.copy(order="K") for array, _ in pairs]
-        iteration = self.iteration
+        iteration, shown = self.iteration, self._shows
         try:
+            self._shows = what
             for array, other in pairs:
                 array[...] = other
             yield
         finally:
             for (array, _), before in zip(pairs, kept, strict=True):
                 array[...] = before
+            self._shows = shown
         if self.iteration != iteration:
             raise RuntimeError(
                 f"{what}: expected no step inside, got "
