@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from flatstep import _core
-from flatstep._coerce import at_least_one, integer, number
-from flatstep._shown import listed, shown
+from flatstep._coerce import number
 from flatstep.network_updater import NetworkUpdater
 from flatstep.rates import places_with_rate, replace_rates
 
-from .solver import Listener, StochasticGradientDescent
+from .scores import ScoreListener, count, finite, not_negative, one_of
 
 __all__ = ["ReduceLROnPlateau"]
 
-_VERSION = 1
 
-
-class ReduceLROnPlateau(Listener):
+class ReduceLROnPlateau(ScoreListener):
     r"""Multiplies the learning rates by a factor where the score has stopped getting better.
 
     PyTorch's rules. A score is better than the best so far, b, where it is < b·(1 − threshold)
@@ -82,30 +77,18 @@ class ReduceLROnPlateau(Listener):
         *,
         every: int | None = None,
     ) -> None:
-        if not isinstance(updater, _core.Updater):
-            raise TypeError(
-                "ReduceLROnPlateau: updater: expected an updater such as MultiLayerUpdater, got "
-                f"{type(updater).__name__}"
-            )
-        self.updater = updater
-        self.mode = _one_of("mode", mode, ("min", "max"))
-        self.factor = _number("factor", factor)
+        super().__init__(updater, mode, patience, every)
+        where = type(self).__name__
+        self.factor = finite(where, "factor", factor)
         if not 0 <= self.factor < 1:
-            raise ValueError(
-                f"ReduceLROnPlateau: factor: expected a number in [0, 1), got {factor!r}"
-            )
-        self.patience = _count("patience", patience)
-        self.threshold = _number("threshold", threshold)
-        self.threshold_mode = _one_of("threshold_mode", threshold_mode, ("rel", "abs"))
-        self.cooldown = _count("cooldown", cooldown)
-        self.min_lr = _not_negative("min_lr", min_lr)
-        self.eps = _not_negative("eps", eps)
-        self.every = None if every is None else at_least_one("ReduceLROnPlateau", "every", every)
-        places_with_rate(updater, updater.layout, "ReduceLROnPlateau", None, None)
-        self.best = math.inf if self.mode == "min" else -math.inf
-        self.num_bad_epochs = 0
+            raise ValueError(f"{where}: factor: expected a number in [0, 1), got {factor!r}")
+        self.threshold = finite(where, "threshold", threshold)
+        self.threshold_mode = one_of(where, "threshold_mode", threshold_mode, ("rel", "abs"))
+        self.cooldown = count(where, "cooldown", cooldown)
+        self.min_lr = not_negative(where, "min_lr", min_lr)
+        self.eps = not_negative(where, "eps", eps)
+        places_with_rate(updater, updater.layout, where, None, None)
         self.cooldown_counter = 0
-        self._sum, self._count, self._epoch = 0.0, 0, 0
 
     def step(self, score: float) -> bool:
         """Take a score, an epoch's as a rule, and reduce the rates where it is time to.
@@ -118,7 +101,7 @@ class ReduceLROnPlateau(Listener):
             RuntimeError: a step of the updater is under way in another thread; nothing changes.
         """
         value = number("ReduceLROnPlateau.step", "score", score)
-        better = self._is_better(value)
+        better = self._is_better(value, self.threshold, relative=self.threshold_mode == "rel")
         bad = 0 if better else self.num_bad_epochs + 1
         cooldown = self.cooldown_counter
         if cooldown > 0:
@@ -132,16 +115,6 @@ class ReduceLROnPlateau(Listener):
             self.best = value
         self.num_bad_epochs, self.cooldown_counter = bad, cooldown
         return reduced
-
-    def _is_better(self, score: float) -> bool:
-        relative = self.threshold_mode == "rel"
-        if self.mode == "min":
-            return score < (
-                self.best * (1.0 - self.threshold) if relative else self.best - self.threshold
-            )
-        return score > (
-            self.best * (self.threshold + 1.0) if relative else self.best + self.threshold
-        )
 
     def _reduce(self) -> bool:
         now = (self.updater.iteration, self.updater.epoch)
@@ -157,117 +130,8 @@ class ReduceLROnPlateau(Listener):
             replace_rates(self.updater, replaced)
         return bool(replaced)
 
-    # ------------------------------------------------------------------------------- as a listener
+    def _own_state(self) -> dict[str, Any]:
+        return {"cooldown_counter": self.cooldown_counter}
 
-    def on_gradient_calculation(self, solver: StochasticGradientDescent, gradients: Any) -> None:
-        """With the first gradient of an epoch: takes the mean score of the one before."""
-        if solver.updater is not self.updater:
-            raise ValueError(
-                "ReduceLROnPlateau: expected a listener of the solver of its own updater, got "
-                "another solver; make one for each"
-            )
-        if self.every is None and self._count and self._epoch != solver.updater.epoch:
-            self._take_mean()
-
-    def iteration_done(self, solver: StochasticGradientDescent, iteration: int) -> None:
-        """Adds the solver's score to the mean."""
-        self._epoch = solver.updater.epoch
-        self._sum += solver.score
-        self._count += 1
-        if self._count == self.every:
-            self._take_mean()
-
-    def _take_mean(self) -> None:
-        mean = self._sum / self._count
-        self._sum, self._count = 0.0, 0
-        self.step(mean)
-
-    # --------------------------------------------------------------------------------------- state
-
-    def state_dict(self) -> dict[str, Any]:
-        """What `step` may change, as plain data: the best score, the counts, and a listener's sum.
-
-        The rates are the updater's; its ``state_dict`` has them.
-
-        Example:
-            >>> import numpy as np, flatstep as fs
-            >>> updater = fs.MultiLayerUpdater(fs.MultiLayerConfiguration(), {"0_W": np.ones(3)})
-            >>> plateau = fs.ReduceLROnPlateau(updater)
-            >>> plateau.step(2.0)
-            False
-            >>> saved = plateau.state_dict()
-            >>> plateau = fs.ReduceLROnPlateau(updater)
-            >>> plateau.load_state_dict(saved)
-            >>> plateau.best
-            2.0
-        """
-        return {
-            "version": _VERSION,
-            "best": self.best,
-            "num_bad_epochs": self.num_bad_epochs,
-            "cooldown_counter": self.cooldown_counter,
-            "sum": self._sum,
-            "count": self._count,
-            "epoch": self._epoch,
-        }
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` gave: all of it or nothing.
-
-        Raises:
-            ValueError: another version, a missing or unknown name, a count below 0.
-            TypeError: a value of another type.
-        """
-        where = "ReduceLROnPlateau.load_state_dict"
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(
-                f"{where}: expected what state_dict() gave, got {type(state_dict).__name__}"
-            )
-        expected = self.state_dict()
-        wrong = [str(name) for name in expected.keys() ^ state_dict.keys()]
-        if wrong:
-            raise ValueError(
-                f"{where}: missing or unknown: {listed(sorted(wrong))}; expected "
-                f"{', '.join(expected)}"
-            )
-        if state_dict["version"] != _VERSION:
-            raise ValueError(
-                f"{where}: expected version {_VERSION}, got {shown(state_dict['version'])}"
-            )
-        best, total = (number(where, name, state_dict[name]) for name in ("best", "sum"))
-        bad, cooldown, count, epoch = (
-            _count(name, state_dict[name], where)
-            for name in ("num_bad_epochs", "cooldown_counter", "count", "epoch")
-        )
-        self.best, self.num_bad_epochs, self.cooldown_counter = best, bad, cooldown
-        self._sum, self._count, self._epoch = total, count, epoch
-
-
-def _one_of(argument: str, value: Any, names: tuple[str, ...]) -> str:
-    if value not in names:
-        expected = " or ".join(f'"{name}"' for name in names)
-        raise ValueError(f"ReduceLROnPlateau: {argument}: expected {expected}, got {shown(value)}")
-    return str(value)
-
-
-def _number(argument: str, value: Any) -> float:
-    taken = number("ReduceLROnPlateau", argument, value)
-    if not math.isfinite(taken):
-        raise ValueError(f"ReduceLROnPlateau: {argument}: expected a finite number, got {taken}")
-    return taken
-
-
-def _not_negative(argument: str, value: Any) -> float:
-    taken = _number(argument, value)
-    if taken < 0:
-        raise ValueError(
-            f"ReduceLROnPlateau: {argument}: expected a finite number >= 0, got {taken}"
-        )
-    return taken
-
-
-def _count(argument: str, value: Any, where: str = "ReduceLROnPlateau") -> int:
-    count = integer(where, argument, value)
-    if count < 0:
-        raise ValueError(f"{where}: {argument}: expected an integer >= 0, got {count}")
-    return count
+    def _legal_state(self, where: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        return {"cooldown_counter": count(where, "cooldown_counter", given["cooldown_counter"])}
