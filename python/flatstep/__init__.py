@@ -46,6 +46,7 @@ from .settings import ParamSettings as ParamSettings, Settings as Settings
 from .snapshot import Snapshot as Snapshot
 from .training import (
     CSVWriter as CSVWriter,
+    EarlyStopping as EarlyStopping,
     HistoryListener as HistoryListener,
     JSONLWriter as JSONLWriter,
     Listener as Listener,
@@ -63,6 +64,7 @@ if not TYPE_CHECKING:  # which knows literal lists only, and exports what is imp
         "ComputationGraphUpdater",
         "DL4JModel",
         "DL4JModelError",
+        "EarlyStopping",
         "GradientNormalization",
         "HistoryListener",
         "JSONLWriter",

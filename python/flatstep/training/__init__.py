@@ -1,5 +1,6 @@
 """Training with an updater: the solver, its listeners, the history of a run, and pictures."""
 
+from .early_stopping import EarlyStopping
 from .history import History, HistoryListener, LayerHistory
 from .history_plot import plot_history
 from .listeners import CSVWriter, JSONLWriter, ProgressListener
@@ -8,6 +9,7 @@ from .solver import Listener, StochasticGradientDescent
 
 __all__ = [
     "CSVWriter",
+    "EarlyStopping",
     "History",
     "HistoryListener",
     "JSONLWriter",

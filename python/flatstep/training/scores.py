@@ -90,7 +90,9 @@ class ScoreListener(Listener):
     def state_dict(self) -> dict[str, Any]:
         """What `step` may change, as plain data: the best score, the counts, and a listener's sum.
 
-        The rates are the updater's; its ``state_dict`` has them.
+        What is the updater's is in its own ``state_dict``: the rates that a plateau rule has
+        reduced. What an `EarlyStopping` restores is a `Snapshot` in this: pickle that, JSON has no
+        such thing.
 
         Example:
             >>> import numpy as np, flatstep as fs
@@ -118,7 +120,8 @@ class ScoreListener(Listener):
         """Take over what `state_dict` gave: all of it or nothing.
 
         Raises:
-            ValueError: another version, a missing or unknown name, a count below 0.
+            ValueError: another version, a missing or unknown name, a count below 0, a snapshot of
+                another network.
             TypeError: a value of another type.
         """
         where = f"{type(self).__name__}.load_state_dict"
