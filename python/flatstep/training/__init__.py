@@ -5,6 +5,7 @@ from .history import History, HistoryListener, LayerHistory
 from .history_plot import plot_history
 from .listeners import CSVWriter, JSONLWriter, ProgressListener
 from .plateau import ReduceLROnPlateau
+from .recorder import Recorder
 from .solver import Listener, StochasticGradientDescent
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "LayerHistory",
     "Listener",
     "ProgressListener",
+    "Recorder",
     "ReduceLROnPlateau",
     "StochasticGradientDescent",
     "plot_history",

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flatstep._coerce import at_least_one
+from flatstep.last_step import LastStep
+from flatstep.network_updater import NetworkUpdater
 
-from .listeners import GroupStep, group_steps, normalization_groups
-from .solver import Listener, StochasticGradientDescent
+from .recorder import GroupStep, Recorder, group_steps, normalization_groups
 
 __all__ = ["History", "HistoryListener", "LayerHistory"]
 
@@ -102,7 +102,7 @@ class History:
         return f"<History: {len(self)} steps, {len(self.layers)} layers, {self.strategy}>"
 
 
-class HistoryListener(Listener):
+class HistoryListener(Recorder):
     """Keeps what every step did, for :func:`flatstep.plot_history` and for tables.
 
     Args:
@@ -123,7 +123,7 @@ class HistoryListener(Listener):
     """
 
     def __init__(self, *, every: int = 1) -> None:
-        self._every = at_least_one("HistoryListener", "every", every)
+        super().__init__(every=every)
         self._iteration = array("q")
         self._epoch = array("q")
         self._score = array("d")
@@ -132,20 +132,19 @@ class HistoryListener(Listener):
         self._thresholds: dict[str, float] = {}
         self._strategy = "None"
 
-    def iteration_done(self, solver: StochasticGradientDescent, iteration: int) -> None:
-        if iteration % self._every:
-            return
-        last_step, groups = solver.last_step, group_steps(solver)
+    def write(self, updater: NetworkUpdater, last_step: LastStep, score: float) -> None:
+        """Keeps the step."""
+        groups = group_steps(updater, last_step)
         if not self._layers:
-            self._strategy = str(solver.updater.configuration.gradient_normalization)
-            for group in normalization_groups(solver.updater):
+            self._strategy = str(updater.configuration.gradient_normalization)
+            for group in normalization_groups(updater):
                 self._layers[group.name] = tuple(array("d") for _ in GroupStep._fields)
                 self._thresholds[group.name] = (
                     math.nan if group.threshold is None else group.threshold
                 )
-        self._iteration.append(iteration)
+        self._iteration.append(last_step.iteration)
         self._epoch.append(last_step.epoch)
-        self._score.append(solver.score)
+        self._score.append(score)
         self._skipped.append(last_step.skipped)
         for name, step in groups.items():
             for value, column in zip(step, self._layers[name], strict=True):

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from .history import History, LayerHistory
-from .listeners import CSV_COLUMNS, STEP_FIELDS, GroupStep
+from .recorder import CSV_COLUMNS, STEP_FIELDS, GroupStep
 
 __all__ = ["read_history"]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ._plotting import COLORS, INK, finish, new_figure, note, plotting, say, scale
 from .history import History, HistoryListener
-from .listeners import NETWORK
+from .recorder import NETWORK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,4 +1,4 @@
-"""Ready-made listeners, which a solver calls before and after every step.
+"""Ready-made recorders, which a solver calls after every step, and a loop of one's own does, too.
 
 :class:`CSVWriter` and :class:`JSONLWriter` write what every step did to a file, and
 :class:`ProgressListener` shows it on a progress bar; ``flatstep.HistoryListener`` keeps it for
@@ -16,111 +16,24 @@ import time
 from collections import deque
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal, NamedTuple, TextIO
+from typing import Any, TextIO
 
-from flatstep._coerce import at_least_one, wrong_type
+from flatstep._coerce import wrong_type
 from flatstep.atomic_file import path_text
 from flatstep.last_step import LastStep
 from flatstep.network_updater import NetworkUpdater
 
-from .solver import Listener, StochasticGradientDescent
+from .recorder import CSV_COLUMNS, NETWORK, GroupStep, Recorder, group_steps
 
-__all__ = [
-    "NETWORK",
-    "CSVWriter",
-    "GroupStep",
-    "JSONLWriter",
-    "ProgressListener",
-    "group_steps",
-    "normalization_groups",
-]
+__all__ = ["CSVWriter", "GroupStep", "JSONLWriter", "ProgressListener"]
 
 
-#: The name under which the whole network is reported where ClipL2Global gives it a norm.
-NETWORK = "network"
-
-
-class GroupStep(NamedTuple):
-    """What a step did to one layer, as ``updater.last_step`` says it; None for what has no value.
-
-    All of it is None for a skipped step, and ``clipped`` where the strategy does not say.
-    """
-
-    gradient_norm: float | None
-    factor: float | None
-    clipped: bool | None
-    learning_rate: float | None
-    update_ratio: float | None
-
-
-#: What a log says of a step besides its layers.
-STEP_FIELDS = ("iteration", "epoch", "score", "skipped")
-#: What CSVWriter's files have.
-CSV_COLUMNS = (*STEP_FIELDS, "layer", *GroupStep._fields)
-
-
-class NormalizationGroup(NamedTuple):
-    """Parameters whose steps are reported together."""
-
-    kind: Literal["layer", "parameter", "network"]
-    layer: str  # of the network's: the first
-    param: str  # of a layer's or the network's: the first
-    threshold: float | None
-
-    @property
-    def name(self) -> str:
-        if self.kind == "network":
-            return NETWORK
-        return self.layer if self.kind == "layer" else f"{self.layer}_{self.param}"
-
-
-def normalization_groups(updater: NetworkUpdater) -> list[NormalizationGroup]:
-    """Return what the steps of an updater are reported by: its layers, in order.
-
-    Where the strategy gives every parameter a norm of its own, the slots ("0_W") stand for the
-    layer. Under ClipL2Global the network, whose norm it is that has the threshold, comes last.
-    """
-    groups: dict[str, NormalizationGroup] = {}
-    network: NormalizationGroup | None = None
-    for slot, settings in zip(updater.layout, updater._resolved, strict=True):
-        threshold = settings.threshold
-        if settings.group == "network":
-            network = network or NormalizationGroup("network", slot.layer, slot.param, threshold)
-            threshold = None
-        kind: Literal["layer", "parameter"] = (
-            "parameter" if settings.group == "parameter" else "layer"
-        )
-        group = NormalizationGroup(kind, slot.layer, slot.param, threshold)
-        groups.setdefault(group.name, group)
-    return [*groups.values(), *([network] if network else [])]
-
-
-def group_steps(solver: StochasticGradientDescent) -> dict[str, GroupStep]:
-    """Return what the solver's last step did to each normalisation group, by its name."""
-    last_step = solver.last_step
-    groups = normalization_groups(solver.updater)
-    if last_step.skipped:
-        return {group.name: GroupStep(None, None, None, None, None) for group in groups}
-    return {group.name: _group_step(last_step, group) for group in groups}
-
-
-def _group_step(last_step: LastStep, group: NormalizationGroup) -> GroupStep:
-    layer = last_step.layers[group.layer]
-    step = layer if group.kind == "layer" else layer.params[group.param]
-    clipped = None if step.factor is None else step.clipped
-    if group.kind == "network":
-        return GroupStep(last_step.gradient_norm, step.factor, clipped, None, None)
-    return GroupStep(
-        step.gradient_norm, step.factor, clipped, step.learning_rate, step.update_ratio
-    )
-
-
-class _FileWriter(Listener):
-    """A listener that writes every n-th step to a text file, its own or one it is given."""
+class _FileWriter(Recorder):
+    """A recorder that writes every n-th step to a text file, its own or one it is given."""
 
     def __init__(self, file: str | bytes | os.PathLike[str] | TextIO, *, every: int = 1) -> None:
+        super().__init__(every=every)
         kind = type(self).__name__
-        self._every = at_least_one(kind, "every", every)
         self._owns_file = isinstance(file, str | bytes | os.PathLike)
         if isinstance(file, str | bytes | os.PathLike):
             self._file: TextIO = Path(path_text(kind, file)).open(  # noqa: SIM115 (closed in close)
@@ -130,13 +43,6 @@ class _FileWriter(Listener):
             self._file = file
         else:
             raise wrong_type(kind, "file", "a path or an open text file", file)
-
-    def iteration_done(self, solver: StochasticGradientDescent, iteration: int) -> None:
-        if iteration % self._every == 0:
-            self._write(solver, iteration)
-
-    def _write(self, solver: StochasticGradientDescent, iteration: int) -> None:
-        raise NotImplementedError
 
     def close(self) -> None:
         if self._owns_file:
@@ -177,10 +83,10 @@ class CSVWriter(_FileWriter):
         self._rows = csv.writer(self._file, lineterminator="\n")
         self._rows.writerow(CSV_COLUMNS)
 
-    def _write(self, solver: StochasticGradientDescent, iteration: int) -> None:
-        last_step = solver.last_step
-        start = (iteration, last_step.epoch, solver.score, int(last_step.skipped))
-        for name, (norm, factor, clipped, rate, ratio) in group_steps(solver).items():
+    def write(self, updater: NetworkUpdater, last_step: LastStep, score: float) -> None:
+        """Writes the step's rows."""
+        start = (last_step.iteration, last_step.epoch, score, int(last_step.skipped))
+        for name, (norm, factor, clipped, rate, ratio) in group_steps(updater, last_step).items():
             clips = None if clipped is None else int(clipped)
             self._rows.writerow((*start, name, norm, factor, clips, rate, ratio))
 
@@ -209,16 +115,16 @@ class JSONLWriter(_FileWriter):
         0.25
     """
 
-    def _write(self, solver: StochasticGradientDescent, iteration: int) -> None:
-        last_step = solver.last_step
+    def write(self, updater: NetworkUpdater, last_step: LastStep, score: float) -> None:
+        """Writes the step's object."""
         layers = {
             name: {field: _finite(value) for field, value in group._asdict().items()}
-            for name, group in group_steps(solver).items()
+            for name, group in group_steps(updater, last_step).items()
         }
         step = {
-            "iteration": iteration,
+            "iteration": last_step.iteration,
             "epoch": last_step.epoch,
-            "score": _finite(solver.score),
+            "score": _finite(score),
             "skipped": bool(last_step.skipped),
             "nonfinite": list(last_step.nonfinite),
             "layers": layers,
@@ -226,7 +132,7 @@ class JSONLWriter(_FileWriter):
         self._file.write(json.dumps(step, allow_nan=False) + "\n")
 
 
-class ProgressListener(Listener):
+class ProgressListener(Recorder):
     """Shows a tqdm progress bar with the score, gradient norm, clipped share and learning rate.
 
     Score, norm (of the whole network: the root of the sum of squares of the groups' norms) and
@@ -250,6 +156,7 @@ class ProgressListener(Listener):
     """
 
     def __init__(self, total: int | None = None, *, window: int = 50, **tqdm_options: Any) -> None:
+        super().__init__()
         try:
             from tqdm.auto import tqdm
         except ImportError as error:
@@ -268,40 +175,41 @@ class ProgressListener(Listener):
         self._reports: deque[tuple[float, float]] = deque(maxlen=window)
         self._pending = 0
         self._shown = -math.inf
-        self._solver: StochasticGradientDescent | None = None
+        self._last: tuple[NetworkUpdater, LastStep] | None = None
 
-    def iteration_done(self, solver: StochasticGradientDescent, iteration: int) -> None:
+    def write(self, updater: NetworkUpdater, last_step: LastStep, score: float) -> None:
+        """Takes the step into the means, and shows them ten times a second."""
         self._pending += 1
-        self._solver = solver
-        groups = group_steps(solver)
+        self._last = updater, last_step
+        groups = group_steps(updater, last_step)
         groups.pop(NETWORK, None)
         norms = [step.gradient_norm for step in groups.values() if step.gradient_norm is not None]
         clipped = [step.clipped for step in groups.values() if step.clipped is not None]
         if norms and clipped:
             self._reports.append((math.hypot(*norms), sum(clipped) / len(clipped)))
-        self._scores.append(solver.score)
+        self._scores.append(score)
         now = time.monotonic()
         if now - self._shown >= 0.1:
             self._shown = now
-            self._show(solver)
+            self._show(updater, last_step)
 
     def close(self) -> None:
-        if self._pending and self._solver is not None:
-            self._show(self._solver)
+        if self._pending and self._last is not None:
+            self._show(*self._last)
         self._bar.close()
 
-    def _show(self, solver: StochasticGradientDescent) -> None:
+    def _show(self, updater: NetworkUpdater, last_step: LastStep) -> None:
         shown = [f"score {fmean(self._scores):.3g}"]
         if self._reports:
             norm, clipped = map(fmean, zip(*self._reports, strict=True))
             shown += [f"norm {norm:.2g}", f"clipped {clipped:.0%}"]
-        layers = solver.last_step.layers.values()
+        layers = last_step.layers.values()
         rates = [layer.learning_rate for layer in layers if layer.learning_rate is not None]
         if rates:
             low, high = min(rates), max(rates)
             shown.append(f"rate {low:.2g}" if low == high else f"rate {low:.2g} to {high:.2g}")
-        if solver.updater.skipped_steps:
-            shown.append(f"skipped {solver.updater.skipped_steps:,}")
+        if updater.skipped_steps:
+            shown.append(f"skipped {updater.skipped_steps:,}")
         self._bar.set_postfix_str(", ".join(shown), refresh=False)
         self._bar.update(self._pending)
         self._pending = 0
