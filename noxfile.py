@@ -223,7 +223,8 @@ def coverage(session: nox.Session) -> None:
     """
     # What the tests need, without the package: it is built below, to count.
     extras = PROJECT["optional-dependencies"]
-    needed = [*PROJECT["dependencies"], *extras["checkpoint"], *extras["demo"], *extras["test"]]
+    wanted = ("checkpoint", "demo", "tensorboard", "test")
+    needed = [*PROJECT["dependencies"], *(each for name in wanted for each in extras[name])]
     needed = [requirement for requirement in needed if not requirement.startswith("flatstep")]
     install(session, *needed, "coverage>=7.4")
     # One tree for both, so that the kernels are compiled once.

@@ -53,6 +53,7 @@ from .training import (
     ProgressListener as ProgressListener,
     ReduceLROnPlateau as ReduceLROnPlateau,
     StochasticGradientDescent as StochasticGradientDescent,
+    TensorBoardWriter as TensorBoardWriter,
     plot_history as plot_history,
 )
 from .updaters import *  # noqa: F403
@@ -84,6 +85,7 @@ if not TYPE_CHECKING:  # which knows literal lists only, and exports what is imp
         "Settings",
         "Snapshot",
         "StochasticGradientDescent",
+        "TensorBoardWriter",
         "__version__",
         "aggregate",
         "as_views",

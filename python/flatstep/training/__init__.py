@@ -7,6 +7,7 @@ from .listeners import CSVWriter, JSONLWriter, ProgressListener
 from .plateau import ReduceLROnPlateau
 from .recorder import Recorder
 from .solver import Listener, StochasticGradientDescent
+from .tensorboard import TensorBoardWriter
 
 __all__ = [
     "CSVWriter",
@@ -20,5 +21,6 @@ __all__ = [
     "Recorder",
     "ReduceLROnPlateau",
     "StochasticGradientDescent",
+    "TensorBoardWriter",
     "plot_history",
 ]
