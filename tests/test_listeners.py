@@ -385,6 +385,25 @@ def test_plot_history_draws_what_the_steps_did(tmp_path: Path) -> None:
     assert [text.get_text() for text in legend.get_texts()] == ["layer 0", "layer 1"]
 
 
+def test_the_guide_is_the_middle_of_many_layers_colours(tmp_path: Path) -> None:
+    """And a factor of 100 either way is their end; the network stands below the layers."""
+    names = [f"block{i}" for i in range(12)]
+    history = _history([*names, "network"], 40)
+    history.layers["block3"].update_ratio[:20] = 3e-7
+    figure = fs.plot_history(history, tmp_path / "history.png")
+    norms, ratios = figure.axes[1], figure.axes[4]
+    scale = ratios.collections[0].norm
+    assert scale(1e-3) == pytest.approx(0.5)
+    assert (scale.vmin, scale.vmax) == (pytest.approx(1e-5), pytest.approx(1e-1))
+    assert ratios.get_title(loc="right") == "white: 10⁻³, a rule of thumb"
+    bar = next(axes for axes in figure.axes if axes.get_ylabel() == "ratio")
+    assert list(bar.lines[-1].get_ydata()) == [1e-3, 1e-3]
+    assert [text.get_text() for text in norms.get_yticklabels()] == [*names, "network"]
+    assert list(norms.lines[-1].get_ydata()) == [12, 12]
+    healthy = fs.plot_history(_history(names, 40), tmp_path / "history.png").axes[4]
+    assert 1 < healthy.collections[0].norm.vmax / 1e-3 < 10
+
+
 def test_plot_history_says_why_a_panel_is_empty(tmp_path: Path) -> None:
     listener = fs.HistoryListener()
     training = _Training([listener], (1.0,), strategy="None", updater=fs.AdaDelta())

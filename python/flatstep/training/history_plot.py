@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,11 @@ _LINE_BINS = 120
 _SHARE_BINS = 60
 _HEAT_BINS = 150
 
+# The rule of thumb of DL4J's training page for ‖update‖ / ‖parameters‖: about 10⁻³; a factor of 100
+# either way is as bad as a colour says.
+_GUIDE = 1e-3
+_GUIDE_SPAN = 100.0
+
 
 def plot_history(
     history: History | HistoryListener,
@@ -39,9 +44,9 @@ def plot_history(
     """Draw a run: the score and, by layer, gradient norms, clipped share, rates and update ratios.
 
     Up to seven layers are lines (for long runs the median of neighbouring steps, with a band from
-    the 10th to the 90th percentile); more are the rows of heat maps. A norm's threshold is a dashed
-    line, or the middle of the colour scale. Update ratios are there if the updater was made with
-    ``monitor=True``.
+    the 10th to the 90th percentile); more are the rows of heat maps, the network's the last. A
+    norm's threshold is a dashed line, or the middle of the colour scale; so is 10⁻³, DL4J's guide
+    for update ratios, which are there if the updater was made with ``monitor=True``.
 
     Args:
         history: a :class:`flatstep.training.History`, or the listener that keeps it.
@@ -128,19 +133,23 @@ def _draw_norms(axes: Axes, history: History) -> None:
     if _many(history):
         if distinct and all(map(math.isfinite, thresholds.values())):
             relative = {name: norm / thresholds[name] for name, norm in norms.items()}
-            _draw_heat_map(axes, history, relative, "norm / threshold", around_one=True)
+            _draw_heat_map(axes, history, relative, "norm / threshold", middle=1.0)
         else:
-            _draw_heat_map(axes, history, norms, "norm")
+            label = f"norm; {_thresholds_are(distinct)}" if distinct else "norm"
+            _draw_heat_map(axes, history, norms, label, marks=distinct)
         return
     for name, norm in norms.items():
         _draw_series(axes, history.iteration, norm, _color(history, name))
     for threshold in distinct:
         axes.axhline(threshold, color=INK, linestyle=(0, (5, 3)), linewidth=1.1)
     if distinct:
-        values = " and ".join(f"{value:g}" for value in distinct)
-        thresholds_are = f"threshold {values}" if len(distinct) < 3 else "the thresholds"
-        note(axes, f"before normalisation; dashed: {thresholds_are}")
+        note(axes, f"before normalisation; dashed: {_thresholds_are(distinct)}")
     scale(axes, np.concatenate([*norms.values(), distinct]))
+
+
+def _thresholds_are(values: list[float]) -> str:
+    few = " and ".join(f"{value:g}" for value in values)
+    return f"threshold {few}" if len(values) < 3 else "the thresholds"
 
 
 def _draw_clipped(axes: Axes, history: History) -> None:
@@ -211,7 +220,10 @@ def _draw_ratios(axes: Axes, history: History) -> None:
         say(axes, "not monitored: make the updater with monitor=True")
         return
     if _many(history):
-        _draw_heat_map(axes, history, ratios, "ratio")
+        _draw_heat_map(
+            axes, history, ratios, "ratio", middle=_GUIDE, most=_GUIDE_SPAN, marks=[_GUIDE]
+        )
+        note(axes, "white: 10⁻³, a rule of thumb")
         return
     for name, ratio in ratios.items():
         _draw_series(axes, history.iteration, ratio, _color(history, name))
@@ -219,10 +231,9 @@ def _draw_ratios(axes: Axes, history: History) -> None:
     if (values > 0).any():  # always by powers of ten, of which the rule of thumb speaks
         axes.set_yscale("log")
         # A schedule that ends near zero would squeeze all the rest into the top of the panel.
-        low = min(float(np.percentile(values[values > 0], 10)) / 10, 1e-3)
-        axes.set_ylim(low / 1.5, max(float(np.nanmax(values)), 1e-3) * 1.5)
-    # The rule of thumb of DL4J's training page: about -3.
-    axes.axhline(1e-3, color=INK, linewidth=1, linestyle="--", alpha=0.6)
+        low = min(float(np.percentile(values[values > 0], 10)) / 10, _GUIDE)
+        axes.set_ylim(low / 1.5, max(float(np.nanmax(values)), _GUIDE) * 1.5)
+    axes.axhline(_GUIDE, color=INK, linewidth=1, linestyle="--", alpha=0.6)
     note(axes, "dashed: 10⁻³, a rule of thumb")
 
 
@@ -275,18 +286,25 @@ def _draw_heat_map(
     label: str,
     *,
     limits: tuple[float, float] | None = None,
-    around_one: bool = False,
+    middle: float | None = None,
+    most: float = math.inf,
+    marks: Sequence[float] = (),
 ) -> None:
-    """Draw a row for each layer; the colour is the mean of neighbouring steps."""
+    """Draw a row for each layer; the colour is the mean of neighbouring steps.
+
+    Args:
+        limits, middle, most: see `_color_scale`.
+        marks: where dashed lines cross the colour bar.
+    """
     bins = list(_bins(len(history), _HEAT_BINS))
     values = np.array([[_mean(row[steps]) for steps in bins] for row in rows.values()])
     edges = np.append(history.iteration[[steps.start for steps in bins]], history.iteration[-1] + 1)
-    norm = _color_scale(values, limits, around_one)
+    norm = _color_scale(values, limits, middle, most)
     image = axes.pcolormesh(
         edges,
         np.arange(len(rows) + 1),
         np.ma.masked_invalid(values),
-        cmap="PuOr_r" if around_one else "cividis",
+        cmap="PuOr_r" if middle is not None else "cividis",
         norm=norm,
         rasterized=True,
     )
@@ -296,15 +314,36 @@ def _draw_heat_map(
     names = [name if len(name) <= 16 else f"{name[:6]}…{name[-9:]}" for name in rows]
     axes.set_yticks(np.arange(0, len(rows), stride) + 0.5, names[::stride])
     axes.set_ylabel("layer")
-    bar = axes.figure.colorbar(image, ax=axes, pad=0.01, aspect=30)
+    if NETWORK in rows and len(rows) > 1:
+        axes.axhline(list(rows).index(NETWORK), color="white", linewidth=2.5)
+    beyond = _beyond(values, norm)
+    bar = axes.figure.colorbar(image, ax=axes, pad=0.01, aspect=30, extend=beyond)
+    for mark in marks:
+        if norm.vmin is not None and norm.vmax is not None and norm.vmin <= mark <= norm.vmax:
+            color = "white" if middle is None else INK
+            bar.ax.axhline(mark, color=color, linestyle=(0, (3, 1.5)), linewidth=1.2)
     bar.outline.set_visible(False)
     bar.set_label(label)
 
 
+def _beyond(values: FloatArray, norm: Normalize) -> Literal["neither", "min", "max", "both"]:
+    """Tell at which ends of a colour scale there are values that it does not reach."""
+    finite = values[np.isfinite(values) & (values > 0)]
+    low = bool(finite.size) and finite.min() < (norm.vmin or 0) * (1 - 1e-9)
+    high = bool(finite.size) and finite.max() > (norm.vmax or math.inf) * (1 + 1e-9)
+    return ("both" if high else "min") if low else ("max" if high else "neither")
+
+
 def _color_scale(
-    values: FloatArray, limits: tuple[float, float] | None, around_one: bool
+    values: FloatArray,
+    limits: tuple[float, float] | None,
+    middle: float | None,
+    most: float,
 ) -> Normalize:
-    """Return a linear scale between limits, else a logarithmic one, symmetric about 1 if asked."""
+    """Return a linear scale between limits, else a logarithmic one.
+
+    With a middle that one is symmetric about it, to a factor of at most ``most`` either way.
+    """
     from matplotlib.colors import LogNorm, Normalize
 
     if limits is not None:
@@ -313,9 +352,9 @@ def _color_scale(
     if not len(positive):
         return Normalize(0, 1)
     low, high = float(positive.min()), float(positive.max())
-    if around_one:
-        high = max(high, 1 / low, 1.1)
-        low = 1 / high
+    if middle is not None:
+        span = min(max(high / middle, middle / low, 1.1), most)
+        low, high = middle / span, middle * span
     return LogNorm(low, high if high > low else low * 1.1)
 
 
