@@ -86,6 +86,7 @@ class TypedCore final : public Core {
       }
     }
     last_ = report;
+    ++steps_;
     if (report.status == StepStatus::nonfinite) {
       raise_nonfinite([&](std::size_t i) { return updater_.report(i).nonfinite; },
                       from_sum ? "nothing was changed. They are in what was accumulated: call "
@@ -194,6 +195,7 @@ class TypedCore final : public Core {
   }
   SlotReport report(std::size_t slot) const override { return updater_.report(slot); }
   const std::optional<StepReport>& last() const override { return last_; }
+  std::uint64_t steps() const override { return steps_; }
   const ArrayForm& form(std::size_t slot) const override { return gradients_.form(slot); }
 
   // Not the arrays of a step under way: its caller holds those.
@@ -358,6 +360,7 @@ class TypedCore final : public Core {
   Updater<T> updater_;
   Gradients<T> gradients_;
   std::optional<StepReport> last_;
+  std::uint64_t steps_ = 0;
   std::vector<const PythonUpdater*> python_updaters_;  ///< those of the settings, each once
   std::shared_ptr<std::vector<T>> sum_memory_;
   std::vector<T*> sums_;

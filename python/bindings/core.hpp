@@ -100,6 +100,8 @@ class Core {
                                          std::int64_t epoch) const = 0;
   virtual SlotReport report(std::size_t slot) const = 0;
   virtual const std::optional<StepReport>& last() const = 0;
+  /// How many steps there were, the last one included; those that were refused, too.
+  virtual std::uint64_t steps() const = 0;
   /// What an array must be to stand for a slot.
   virtual const ArrayForm& form(std::size_t slot) const = 0;
 

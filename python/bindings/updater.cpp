@@ -47,6 +47,7 @@ struct GivenGradients {
 
 /// The step that `last_step` is about.
 struct LastReport {
+  std::uint64_t number;
   std::int64_t iteration;
   std::int64_t epoch;
   bool skipped;
@@ -55,7 +56,8 @@ struct LastReport {
 std::optional<LastReport> last_of(const Self& self) {
   const std::optional<StepReport>& last = self->last();
   if (!last) return std::nullopt;
-  return LastReport{last->iteration, last->epoch, last->status == StepStatus::skipped};
+  return LastReport{self->steps(), last->iteration, last->epoch,
+                    last->status == StepStatus::skipped};
 }
 
 /// What a slot gets, its layer's settings included.
@@ -290,6 +292,7 @@ namespace {
 
 void register_reports(py::module_& module) {
   py::class_<LastReport>(module, "LastReport", "Which step the reports are of.")
+      .def_readonly("number", &LastReport::number)
       .def_readonly("iteration", &LastReport::iteration)
       .def_readonly("epoch", &LastReport::epoch)
       .def_readonly("skipped", &LastReport::skipped);
