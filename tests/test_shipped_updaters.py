@@ -132,7 +132,6 @@ class Asks(fs.CustomUpdater):
 
     state = ("count", "row", "start", "none")
     initial_state = {"count": 1.0, "start": "parameter"}  # noqa: RUF012
-    reads_parameter = True
 
     def __init__(self, shapes: Any = None) -> None:
         self.shapes = shapes
@@ -188,3 +187,33 @@ def test_the_update_alone_sees_the_parameter_too() -> None:
 def test_shapes_that_are_none(shapes: Any, exception: type[Exception], message: str) -> None:
     with pytest.raises(exception, match=message):
         asking(shapes)
+
+
+def test_a_fifth_argument_asks_for_the_parameter() -> None:
+    """Its own class says so, or the one that has the formula."""
+
+    class Halves(fs.CustomUpdater):
+        def get_gradient(
+            self, g: Any, state: Any, learning_rate: Any, iteration: int, parameter: Any
+        ) -> None:
+            g[...] = parameter / 2
+
+    class Thirds(Halves):
+        def get_gradient(self, g: Any, state: Any, learning_rate: Any, iteration: int) -> None:
+            g /= 3
+
+    class Heir(Halves):
+        pass
+
+    class NeedsNone(Halves):
+        reads_parameter = False
+
+        def get_gradient(
+            self, g: Any, state: Any, learning_rate: Any, iteration: int, parameter: Any = None
+        ) -> None:
+            assert parameter is None
+
+    for cls, expected in ((Halves, 3.0), (Thirds, 5.0), (Heir, 3.0), (NeedsNone, 3.0)):
+        w = np.full(2, 6.0)
+        fs.create_updater(fs.MultiLayerConfiguration(updater=cls()), w).step(np.full(2, 3.0))
+        np.testing.assert_array_equal(w, expected)

@@ -2,6 +2,7 @@
 #include "arrays.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace py = pybind11;
 
@@ -176,16 +177,33 @@ ArrayForm form_of(py::handle array, std::string key) {
   return {std::move(key), shape_of(array), (flags & c_order) != 0, (flags & f_order) != 0};
 }
 
-template <class T>
-T* memory_of(py::handle array, const ArrayForm& form) {
+namespace {
+
+template <class T, class Shape>
+T* memory_if(py::handle array, const Shape& shape, int order) {
   const auto* p = proxy(array);
-  const int needed =
-      aligned | (form.c_contiguous ? c_order : 0) | (form.f_contiguous ? f_order : 0);
-  if ((p->flags & needed) == needed && static_cast<std::size_t>(p->nd) == form.shape.size() &&
-      std::equal(form.shape.begin(), form.shape.end(), p->dimensions) && has_dtype<T>(array)) {
+  const int needed = aligned | order;
+  if ((p->flags & needed) == needed && static_cast<std::size_t>(p->nd) == shape.size() &&
+      std::equal(
+          shape.begin(), shape.end(), p->dimensions,
+          [](auto expected, py::ssize_t extent) { return std::cmp_equal(expected, extent); }) &&
+      has_dtype<T>(array)) {
     return reinterpret_cast<T*>(p->data);
   }
   return nullptr;
+}
+
+}  // namespace
+
+template <class T>
+T* memory_of(py::handle array, const ArrayForm& form) {
+  return memory_if<T>(array, form.shape,
+                      (form.c_contiguous ? c_order : 0) | (form.f_contiguous ? f_order : 0));
+}
+
+template <class T>
+T* memory_of(py::handle array, std::span<const std::size_t> shape, bool column_major) {
+  return memory_if<T>(array, shape, column_major ? f_order : c_order);
 }
 
 template <class T>
@@ -225,6 +243,8 @@ template float* parameter_memory<float>(py::handle, const std::string&);
 template double* parameter_memory<double>(py::handle, const std::string&);
 template float* memory_of<float>(py::handle, const ArrayForm&);
 template double* memory_of<double>(py::handle, const ArrayForm&);
+template float* memory_of<float>(py::handle, std::span<const std::size_t>, bool);
+template double* memory_of<double>(py::handle, std::span<const std::size_t>, bool);
 template float* gradient_memory<float>(py::handle, const ArrayForm&, bool);
 template double* gradient_memory<double>(py::handle, const ArrayForm&, bool);
 template py::array view<float>(float*, const ArrayForm&, py::handle);

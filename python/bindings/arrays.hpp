@@ -73,6 +73,10 @@ T* gradient_memory(pybind11::handle array, const ArrayForm& form, bool written);
 template <class T>
 T* memory_of(pybind11::handle array, const ArrayForm& form);
 
+/// The same of a shape and order.
+template <class T>
+T* memory_of(pybind11::handle array, std::span<const std::size_t> shape, bool column_major);
+
 /// An array on memory that `owner` keeps alive.
 template <class T>
 pybind11::array view(T* memory, const ArrayForm& form, pybind11::handle owner);

@@ -1,6 +1,7 @@
 #include "gradients.hpp"
 
 #include "interpreter.hpp"
+#include "values.hpp"
 
 #include <pybind11/stl.h>
 
@@ -15,9 +16,9 @@ namespace {
 /// Any accepted form of gradients as one object per slot; errors of keys come from there.
 std::vector<py::object> in_slot_order(py::handle self, py::handle gradients,
                                       bool allow_copy = false) {
-  const py::object method = self.attr("_in_slot_order");
-  PyObject* const arguments[] = {gradients.ptr(), allow_copy ? Py_True : Py_False};
-  return call_python(method, arguments, 2).cast<std::vector<py::object>>();
+  static PyObject* const method = interned("_in_slot_order");
+  PyObject* const arguments[] = {self.ptr(), gradients.ptr(), allow_copy ? Py_True : Py_False};
+  return call_method(method, arguments, 3).cast<std::vector<py::object>>();
 }
 
 constexpr const char* own_gradients = "expected gradients of their own (np.copy)";

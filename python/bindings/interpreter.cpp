@@ -33,6 +33,14 @@ FLATSTEP_NOINLINE PyObject* vectorcall(PyObject* callable, PyObject* const* argu
   return result;
 }
 
+FLATSTEP_NOINLINE PyObject* vectorcall_method(PyObject* name, PyObject* const* arguments,
+                                              std::size_t count) {
+  ThreadEndsHere end;
+  PyObject* const result = PyObject_VectorcallMethod(name, arguments, count, nullptr);
+  end.returned();
+  return result;
+}
+
 FLATSTEP_NOINLINE PyGILState_STATE ensure_lock() {
   ThreadEndsHere end;
   const PyGILState_STATE state = PyGILState_Ensure();
@@ -75,6 +83,13 @@ Locked::~Locked() {
 
 py::object call_python(py::handle callable, PyObject* const* arguments, std::size_t count) {
   auto result = py::reinterpret_steal<py::object>(vectorcall(callable.ptr(), arguments, count));
+  if (!result) throw py::error_already_set();
+  return result;
+}
+
+py::object call_method(py::handle name, PyObject* const* self_and_arguments, std::size_t count) {
+  auto result =
+      py::reinterpret_steal<py::object>(vectorcall_method(name.ptr(), self_and_arguments, count));
   if (!result) throw py::error_already_set();
   return result;
 }

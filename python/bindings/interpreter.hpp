@@ -64,6 +64,12 @@ class Locked {
 pybind11::object call_python(pybind11::handle callable, PyObject* const* arguments,
                              std::size_t count);
 
+/// The same of a method: self.name(*arguments).
+/// @param name a string
+/// @param count of self and the arguments
+pybind11::object call_method(pybind11::handle name, PyObject* const* self_and_arguments,
+                             std::size_t count);
+
 /// Runs `drop` with the lock, whether or not this thread has it; not at all once nobody gets it.
 void drop_locked(void (*drop)(const void*), const void* object) noexcept;
 

@@ -9,15 +9,68 @@
 #include <pybind11/numpy.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <exception>
 #include <iterator>
+#include <optional>
 #include <span>
 #include <stdexcept>
+#include <type_traits>
 
 namespace py = pybind11;
 
 namespace flatstep::python {
+
+namespace {
+
+/// A new NumPy array with a copy of memory of ours, for Python to do with what it likes: resize it,
+/// give it another dtype, shape, or state.
+template <class X>
+class Scratch {
+  using T = std::remove_const_t<X>;
+
+ public:
+  Scratch(std::span<X> memory, std::span<const std::size_t> shape, bool column_major)
+      : memory_(memory), shape_(shape), column_major_(column_major) {
+    const auto& numpy = py::detail::npy_api::get();
+    std::array<py::ssize_t, most_dimensions> extents;
+    std::ranges::copy(shape, extents.begin());
+    const int order = column_major ? py::detail::npy_api::NPY_ARRAY_F_CONTIGUOUS_ : 0;
+    PyObject* const made = numpy.PyArray_NewFromDescr_(
+        numpy.PyArray_Type_, py::dtype::of<T>().release().ptr(), static_cast<int>(shape.size()),
+        extents.data(), nullptr, nullptr, order, nullptr);
+    if (made == nullptr) throw py::error_already_set();
+    array_ = py::reinterpret_steal<py::object>(made);
+    std::ranges::copy(memory, reinterpret_cast<T*>(py::detail::array_proxy(made)->data));
+  }
+
+  const py::object& array() const { return array_; }
+  void make_read_only() {
+    py::detail::array_proxy(array_.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+  }
+  /// False where it is not any more what it was but for its elements.
+  bool copy_back() const {
+    const T* const data = memory_of<T>(array_, shape_, column_major_);
+    if (data != nullptr) std::copy_n(data, memory_.size(), memory_.data());
+    return data != nullptr;
+  }
+
+ private:
+  /// NumPy's own limit: the shape is that of one of its arrays.
+  static constexpr std::size_t most_dimensions = 64;
+
+  std::span<X> memory_;
+  std::span<const std::size_t> shape_;
+  bool column_major_;
+  py::object array_;
+};
+
+void set_item(const py::dict& dict, const py::object& key, const py::object& value) {
+  if (PyDict_SetItem(dict.ptr(), key.ptr(), value.ptr()) != 0) throw py::error_already_set();
+}
+
+}  // namespace
 
 PythonUpdater::PythonUpdater(py::handle instance)
     : instance_(py::reinterpret_borrow<py::object>(instance)), name_(class_name(instance)) {
@@ -57,7 +110,10 @@ void PythonUpdater::read_state() {
                                   "empty, got " + shown(py::repr(names)));
     }
   }
-  for (const std::string& name : names_) info_.state.push_back({name});
+  for (const std::string& name : names_) {
+    info_.state.push_back({name});
+    keys_.emplace_back(py::str(name));
+  }
   read_shapes();
   initial_state_.resize(names_.size(), 0.0);
   const py::object initial = instance_.attr("initial_state");
@@ -114,6 +170,24 @@ std::vector<std::size_t> PythonUpdater::own_shape(std::size_t array,
   return extents;
 }
 
+void PythonUpdater::refuse_change(const std::string& what) const {
+  throw py::value_error(name_ + ".get_gradient: " + what +
+                        ": expected it changed in place, got it resized or of another shape or "
+                        "dtype; write " +
+                        what + "[...] = value");
+}
+
+void PythonUpdater::refuse_new_name(const py::dict& state) const {
+  // A list of the keys, as a key's __str__ may change the dict.
+  for (const py::handle key : py::reinterpret_steal<py::list>(PyDict_Keys(state.ptr()))) {
+    const std::string name = shown(py::str(key));
+    if (std::ranges::count(names_, name) > 0 && py::isinstance<py::str>(key)) continue;
+    throw py::value_error(name_ + ".get_gradient: state[" + text::quoted(name) +
+                          "]: expected a name that the class declares, got a new one, which the "
+                          "next step would not see; name it in the class's state = (…)");
+  }
+}
+
 /// Calls get_gradient on arrays of its own, which Python may keep, and copies what it did to
 /// them.
 template <class T>
@@ -129,72 +203,49 @@ bool PythonUpdater::call(const CallbackArguments<T>& arguments) const {
 template <class T>
 bool PythonUpdater::call_locked(const CallbackArguments<T>& arguments) const {
   try {
-    const std::vector<py::ssize_t> shape(arguments.shape.begin(), arguments.shape.end());
-    using Shape = std::vector<py::ssize_t>;
-    // The callback had the arrays, and may have done with them what it likes: resized them, given
-    // them another dtype, shape, or state.
-    const auto take_back = [&](const py::array_t<T>& array, const Shape& had, std::span<T> to,
-                               const std::string& what) {
-      const ArrayForm form{"", had, !arguments.column_major, arguments.column_major};
-      const T* const data = memory_of<T>(array, form);
-      if (data == nullptr) {
-        throw py::value_error(name_ + ".get_gradient: " + what +
-                              ": expected it changed in place, got it resized or of another shape "
-                              "or dtype; write " +
-                              what + "[...] = value");
-      }
-      std::copy_n(data, to.size(), to.data());
-    };
-    const auto array_of = [&](const T* data, const Shape& extents) {
-      const auto strides = arguments.column_major
-                               ? py::detail::f_strides(extents, py::ssize_t{sizeof(T)})
-                               : py::detail::c_strides(extents, py::ssize_t{sizeof(T)});
-      return py::array_t<T>(extents, strides, data);
-    };
-    const py::array_t<T> gradient = array_of(arguments.gradient.data(), shape);
-    std::vector<py::array_t<T>> arrays;
-    std::vector<Shape> shapes;
-    py::dict state;
+    const bool column_major = arguments.column_major;
+    const Scratch<T> gradient(arguments.gradient, arguments.shape, column_major);
+    std::vector<Scratch<T>> arrays;
+    arrays.reserve(names_.size());
+    const auto state = taken<py::dict>(PyDict_New());
     for (std::size_t i = 0; i < names_.size(); ++i) {
-      shapes.emplace_back(arguments.state_shapes[i].begin(), arguments.state_shapes[i].end());
-      arrays.push_back(array_of(arguments.state[i].data(), shapes[i]));
-      state[py::str(names_[i])] = arrays.back();
+      arrays.emplace_back(arguments.state[i], arguments.state_shapes[i], column_major);
+      set_item(state, keys_[i], arrays.back().array());
     }
-    py::object parameter = py::none();
+    std::optional<Scratch<const T>> parameter;
     if (reads_parameter_) {
-      parameter = array_of(arguments.parameter.data(), shape);
-      parameter.attr("flags").attr("writeable") = false;
+      parameter.emplace(arguments.parameter, arguments.shape, column_major);
+      parameter->make_read_only();
     }
     const py::object rate =
         hyper_parameters_.empty() ? py::none() : py::object(py::float_(arguments.learning_rate));
-    const py::object method = instance_.attr("get_gradient");
     const py::int_ iteration(arguments.iteration);
-    PyObject* const given[] = {gradient.ptr(), state.ptr(), rate.ptr(), iteration.ptr(),
-                               parameter.ptr()};
+    PyObject* const given[] = {instance_.ptr(), gradient.array().ptr(),
+                               state.ptr(),     rate.ptr(),
+                               iteration.ptr(), parameter ? parameter->array().ptr() : nullptr};
+    static PyObject* const method = interned("get_gradient");
     const py::object returned =
-        call_python(method, given, std::size(given) - (reads_parameter_ ? 0 : 1));
+        call_method(method, given, std::size(given) - (reads_parameter_ ? 0 : 1));
     if (!returned.is_none()) {
       wrong_type(name_ + ".get_gradient", "None, the update being left in g (g[...] = update)",
                  returned);
     }
     for (std::size_t i = 0; i < names_.size(); ++i) {
-      if (!state.contains(names_[i]) || !py::object(state[py::str(names_[i])]).is(arrays[i])) {
+      PyObject* const now = PyDict_GetItemWithError(state.ptr(), keys_[i].ptr());
+      if (now == nullptr && PyErr_Occurred() != nullptr) throw py::error_already_set();
+      if (now != arrays[i].array().ptr()) {
         throw py::value_error(name_ + ".get_gradient: state[" + text::quoted(names_[i]) +
                               "]: expected it changed in place, got another array in its " +
                               "place; write state[" + text::quoted(names_[i]) + "][...] = value");
       }
-      take_back(arrays[i], shapes[i], arguments.state[i], "state[" + text::quoted(names_[i]) + "]");
-    }
-    // A list of the keys, as a key's __str__ may change the dict.
-    for (const py::handle key : py::reinterpret_steal<py::list>(PyDict_Keys(state.ptr()))) {
-      const std::string name = shown(py::str(key));
-      if (std::ranges::count(names_, name) == 0) {
-        throw py::value_error(name_ + ".get_gradient: state[" + text::quoted(name) +
-                              "]: expected a name that the class declares, got a new one, which "
-                              "the next step would not see; name it in the class's state = (…)");
+      if (!arrays[i].copy_back()) {
+        refuse_change("state[" + text::quoted(names_[i]) + "]");
       }
     }
-    take_back(gradient, shape, arguments.gradient, "g");
+    if (static_cast<std::size_t>(PyDict_GET_SIZE(state.ptr())) != names_.size()) {
+      refuse_new_name(state);
+    }
+    if (!gradient.copy_back()) refuse_change("g");
     return true;
   } catch (py::error_already_set& error) {
     error.restore();

@@ -33,6 +33,8 @@ class PythonUpdater {
   void read_shapes();
   std::vector<std::size_t> own_shape(std::size_t array,
                                      std::span<const std::size_t> parameter) const;
+  [[noreturn]] void refuse_change(const std::string& what) const;
+  void refuse_new_name(const pybind11::dict& state) const;
   template <class T>
   bool call(const CallbackArguments<T>& arguments) const;
   template <class T>
@@ -42,6 +44,7 @@ class PythonUpdater {
   std::string name_;
   bool reads_parameter_ = false;
   std::vector<std::string> names_;
+  std::vector<pybind11::object> keys_;  ///< the names, as the keys of `state`
   std::vector<double> initial_state_;
   std::vector<HyperParameter> hyper_parameters_;
   UpdaterInfo info_;

@@ -62,6 +62,12 @@ std::optional<double> optional_of(double value) {
   return std::isnan(value) ? std::nullopt : std::optional(value);
 }
 
+PyObject* interned(const char* name) {
+  PyObject* const made = PyUnicode_InternFromString(name);
+  if (made == nullptr) throw py::error_already_set();
+  return made;
+}
+
 std::string class_name(py::handle object) {
   return shown(py::type::handle_of(object).attr("__name__"));
 }

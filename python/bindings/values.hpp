@@ -34,6 +34,10 @@ X taken(PyObject* made) {
   return pybind11::reinterpret_steal<X>(made);
 }
 
+/// A name that is looked up again and again, as long-lived as the interpreter.
+/// @throws MemoryError
+PyObject* interned(const char* name);
+
 std::string class_name(pybind11::handle object);
 
 /// A str in UTF-8, for names that are used again.

@@ -54,7 +54,6 @@ class Adafactor(Shipped):
     """
 
     state: ClassVar[tuple[str, ...]] = ("row", "column", "v")
-    reads_parameter: ClassVar[bool] = True
     ranges: ClassVar[Ranges] = MappingProxyType(
         {
             "beta2_decay": (-math.inf, 0.0),
@@ -149,7 +148,6 @@ class AdafactorWithRate(Shipped):
     """
 
     state: ClassVar[tuple[str, ...]] = ("row", "column", "v", "m")
-    reads_parameter: ClassVar[bool] = True
     ranges: ClassVar[Ranges] = MappingProxyType(
         {
             "decay_rate": (0.0, None),

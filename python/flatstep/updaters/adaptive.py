@@ -42,6 +42,7 @@ class Adan(Shipped):
     """
 
     state: ClassVar[tuple[str, ...]] = ("m", "d", "n", "previous")
+    reads_parameter: ClassVar[bool] = False
     ranges: ClassVar[Ranges] = MappingProxyType(
         {
             "beta1": (0.0, 1.0),
@@ -101,6 +102,7 @@ class Sm3(Shipped):
     """
 
     state: ClassVar[tuple[str, ...]] = ("accumulators", "m")
+    reads_parameter: ClassVar[bool] = False
     ranges: ClassVar[Ranges] = MappingProxyType({"momentum": (0.0, 1.0), "epsilon": (0.0, None)})
 
     learning_rate: float | Schedule = 1e-1
@@ -165,7 +167,6 @@ class Ftrl(Shipped):
     """
 
     state: ClassVar[tuple[str, ...]] = ("accumulator", "linear")
-    reads_parameter: ClassVar[bool] = True
     ranges: ClassVar[Ranges] = MappingProxyType(
         {
             "learning_rate_power": (-math.inf, 0.0),
@@ -234,7 +235,6 @@ class ASGD(Shipped):
 
     state: ClassVar[tuple[str, ...]] = ("ax", "eta", "mu")
     initial_state = MappingProxyType({"mu": 1.0})
-    reads_parameter: ClassVar[bool] = True
     ranges: ClassVar[Ranges] = MappingProxyType(
         {"lambd": (0.0, None), "alpha": (0.0, None), "t0": (0.0, None)}
     )

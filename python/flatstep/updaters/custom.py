@@ -27,8 +27,8 @@ class CustomUpdater(Updater, MadeByConstructor, ABC):
     - ``initial_state``: what the state arrays start with, ``{name: number}``, or "parameter" for a
       copy of it; 0 where not said;
     - ``state_shapes``: the shapes of state arrays that have not their parameter's;
-    - ``reads_parameter``: whether the formula needs the parameter itself;
-    - ``get_gradient``: the formula.
+    - ``get_gradient``: the formula; one with a fifth argument, ``parameter``, is given the
+      parameter, too (``reads_parameter`` says whether, and follows from it).
 
     Two instances are equal, and share an updater block, if they are of one class and their public
     attributes are equal; so do not change an instance that is in use.
@@ -55,6 +55,11 @@ class CustomUpdater(Updater, MadeByConstructor, ABC):
     initial_state: Mapping[str, float | str] = MappingProxyType({})
     learning_rate: float | Schedule | None = None
     reads_parameter: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "get_gradient" in vars(cls) and "reads_parameter" not in vars(cls):
+            cls.reads_parameter = "parameter" in inspect.signature(cls.get_gradient).parameters
 
     def state_shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """The shapes of state arrays that have not their parameter's, by name.
@@ -102,7 +107,7 @@ class CustomUpdater(Updater, MadeByConstructor, ABC):
             learning_rate: the rate of this step; None if the updater has none.
             iteration: counts from 0.
             parameter: the parameter as it is before the step, a copy that cannot be written to;
-                given where the class says ``reads_parameter = True``, and only there.
+                given where ``get_gradient`` has this argument, and only there.
         """
 
     def _public(self) -> dict[str, Any]:

@@ -116,7 +116,6 @@ class Fromage(Shipped):
         array([2.4, 0.2])
     """
 
-    reads_parameter: ClassVar[bool] = True
     ranges: ClassVar[Ranges] = MappingProxyType({"min_norm": (0.0, None)})
 
     learning_rate: float | Schedule = 1e-2
@@ -158,7 +157,6 @@ class NovoGrad(Shipped):
     """
 
     state: ClassVar[tuple[str, ...]] = ("m", "v")
-    reads_parameter: ClassVar[bool] = True
     ranges: ClassVar[Ranges] = MappingProxyType(
         {
             "beta1": (0.0, 1.0),

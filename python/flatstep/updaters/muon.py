@@ -94,7 +94,6 @@ class Muon(Shipped):
     """
 
     state: ClassVar[tuple[str, ...]] = ("m", "v")
-    reads_parameter: ClassVar[bool] = True
     ranges: ClassVar[Ranges] = MappingProxyType(
         {
             "momentum": (0.0, 1.0),

@@ -43,6 +43,7 @@ class OptimisticGradientDescent(Shipped):
     """
 
     state: ClassVar[tuple[str, ...]] = ("previous",)
+    reads_parameter: ClassVar[bool] = False
     ranges: ClassVar[Ranges] = MappingProxyType({"alpha": (0.0, None), "beta": (0.0, None)})
 
     learning_rate: float | Schedule = 1e-3
@@ -86,6 +87,7 @@ class OptimisticAdam(Shipped):
     """
 
     state: ClassVar[tuple[str, ...]] = ("m", "v", "previous")
+    reads_parameter: ClassVar[bool] = False
     ranges: ClassVar[Ranges] = MappingProxyType(
         {
             "alpha": (0.0, None),

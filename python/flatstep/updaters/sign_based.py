@@ -50,6 +50,7 @@ class Rprop(Shipped):
     """
 
     state: ClassVar[tuple[str, ...]] = ("previous", "step_size")
+    reads_parameter: ClassVar[bool] = False
     ranges: ClassVar[Ranges] = MappingProxyType(
         {
             "initial_step": (0.0, None),
@@ -110,6 +111,7 @@ class Signum(Shipped):
     """
 
     state: ClassVar[tuple[str, ...]] = ("m",)
+    reads_parameter: ClassVar[bool] = False
     ranges: ClassVar[Ranges] = MappingProxyType({"momentum": (0.0, 1.0)})
 
     learning_rate: float | Schedule = 1e-3
