@@ -53,6 +53,7 @@ class AlignedBuffer {
 #endif
   }
   std::span<T> view() const { return {memory_.get(), size_}; }
+  T* data() const { return memory_.get(); }
 
  private:
   static constexpr std::size_t huge = std::size_t{1} << 21;

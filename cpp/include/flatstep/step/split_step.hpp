@@ -47,8 +47,8 @@ class SplitStep {
         written_.back().shapes.push_back(slot.state_shape(a));
       }
     }
-    updates_.resize(elements);
-    states_.resize(state_elements);
+    updates_ = AlignedBuffer<T>(elements);
+    states_ = AlignedBuffer<T>(state_elements);
   }
 
   bool monitors() const { return monitor_; }
@@ -97,12 +97,15 @@ class SplitStep {
         part.update =
             whole == nullptr ? stack : updates_.data() + whole->update + chunk.offset + at;
         const unsigned kind = Passes<T>::kind_of(run, false);
-        if (run.trusts == Trusted::gradient) {
-          Passes<T>::run_without_updater(step, part, constants, kind);
-        } else {
+        const T* looked_at = part.update;
+        if (run.trusts != Trusted::gradient) {
           Passes<T>::run_kernel(step, k, {&part, 1}, constants, kind);
+        } else if (kind == 0 && part.pre[0] == 1 && part.pre[1] == 1) {
+          looked_at = part.gradient;  // nothing comes before it
+        } else {
+          Passes<T>::run_without_updater(step, part, constants, kind);
         }
-        look.update.add(step.kernels.sum_of_squares(part.update, size));
+        look.update.add(step.kernels.sum_of_squares(looked_at, size));
         look.parameter.add(step.kernels.sum_of_squares(part.parameter, size));
       }
       trusted_[c] = look;
@@ -339,8 +342,8 @@ class SplitStep {
   std::vector<Look> trusted_;
   std::vector<double> trust_ratios_;  ///< per slot
   std::vector<Written> written_;
-  std::vector<T> updates_;
-  std::vector<T> states_;
+  AlignedBuffer<T> updates_{0};
+  AlignedBuffer<T> states_{0};
 };
 
 }  // namespace FLATSTEP_DISPATCH
