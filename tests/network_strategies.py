@@ -131,6 +131,7 @@ def network_specs(draw: st.DrawFn, on_nonfinite: str = "raise") -> NetworkSpec:
                     weight_decay=0.0 if dl4j_0_8 else draw(COEFFICIENTS),
                     weight_decay_apply_lr=draw(st.booleans()),
                     learning_rate_scale=draw(SCALES),
+                    pretrain_only=draw(st.sampled_from([None, None, None, None, True, False])),
                     policy=policy if "learning_rate" in updater.values else None,
                     momentum_schedule=momentum_schedule if has_momentum else {},
                 )

@@ -53,6 +53,7 @@ def param_configuration(slot: SlotSpec) -> Any:
         l2=slot.l2,
         learning_rate_policy=policy(slot.policy) if slot.policy else None,
         momentum_schedule=dict(slot.momentum_schedule) or None,
+        pretrain_only=slot.pretrain_only,
         **decays,
     )
 

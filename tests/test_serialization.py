@@ -231,7 +231,7 @@ REFUSED: dict[str, tuple[str, type[Exception], str]] = {
         ValueError,
         "configuration.layers.2.params.W: unknown field lr; expected updater, learning_rate, "
         "learning_rate_policy, momentum_schedule, l1, l2, weight_decay, weight_decay_apply_lr, "
-        "statistic, learning_rate_scale",
+        "statistic, learning_rate_scale, pretrain_only",
     ),
     "a field of the policy": (
         '"learning_rate_policy": {"kind": "None", "class": "LearningRatePolicy"}}',

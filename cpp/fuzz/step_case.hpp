@@ -409,7 +409,7 @@ class ScalarOracle {
   /// Whether it knows what becomes of such a slot.
   bool knows() const {
     if (case_.configuration.semantics != Semantics::dl4j_1_0) return false;
-    if (slot_.frozen || slot_.statistic || slot_.visible_bias) return false;
+    if (slot_.frozen || slot_.statistic || slot_.pretrain_only) return false;
     const NormalizationGroup group = rules_of(layer_.strategy).group;
     if (group != NormalizationGroup::none && group != NormalizationGroup::element) return false;
     for (const std::string_view name : {"Sgd", "NoOp", "Nesterovs", "AdaGrad", "RmsProp", "Adam"}) {

@@ -328,7 +328,7 @@ TEST(Layers, InOrderWithTheirStrategies) {
   EXPECT_TRUE(settings.layers[1].pretrain);
   EXPECT_EQ(settings.layers[2].threshold, 2.0);
   EXPECT_EQ(settings.slots[4].layer, 1u);
-  EXPECT_TRUE(settings.slots[4].visible_bias);
+  EXPECT_TRUE(settings.slots[4].pretrain_only);
   EXPECT_TRUE(settings.slots[4].pretrain);
   EXPECT_EQ(settings.slots[8].layer, 2u);
 }

@@ -150,6 +150,9 @@ class ParamConfiguration(_Configuration):
         learning_rate_scale: what the learning rate is multiplied by, ≥ 0, wherever it comes from: a
             number, a schedule, a policy, `set_learning_rate`. It takes the place of the layer's.
             An updater without a rate ignores it.
+        pretrain_only: whether the parameter learns while its layer is in pretraining and not
+            otherwise, as the decoder of an autoencoder does: no updater sees it then, and its
+            state is an updater block of its own (dl4j-1.0). None: the visible bias ``vb`` alone.
 
     Example:
         >>> import flatstep as fs
@@ -167,6 +170,7 @@ class ParamConfiguration(_Configuration):
     weight_decay_apply_lr: bool | None = None
     statistic: bool | None = None
     learning_rate_scale: float | None = None
+    pretrain_only: bool | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -184,8 +188,9 @@ class LayerConfiguration(_Configuration):
             apply. No other type makes a difference.
         frozen: whether the layer does not learn: no norm, no regularisation, no state change, a
             zero update. Its gradients may be missing.
-        pretrain: whether the layer is in pretraining: its visible bias ``vb`` is updated like any
-            other parameter and, under dl4j-0.8, its gradient is not normalised.
+        pretrain: whether the layer is in pretraining: its visible bias ``vb``, and what else is
+            ``pretrain_only``, is updated like any other parameter and, under dl4j-0.8, its gradient
+            is not normalised.
         params: ``{parameter name: ParamConfiguration}``.
         learning_rate_scale: what the learning rates of the layer's parameters are multiplied by,
             ≥ 0, wherever they come from: a tenth of the network's rate for a layer that was trained

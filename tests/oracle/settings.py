@@ -58,9 +58,11 @@ class SlotSpec:
     policy: Policy | None = None
     momentum_schedule: Mapping[int, float] = field(default_factory=dict)
 
+    pretrain_only: bool | None = None  # None: "vb" alone
+
     @property
-    def visible_bias(self) -> bool:
-        return self.param == "vb"
+    def learns_in_pretraining_only(self) -> bool:
+        return self.param == "vb" if self.pretrain_only is None else self.pretrain_only
 
 
 @dataclass(frozen=True)

@@ -31,15 +31,15 @@ def effective_updater(spec: NetworkSpec, slot: SlotSpec) -> UpdaterSpec:
 
 
 def block_slots(spec: NetworkSpec) -> list[list[SlotSpec]]:
-    """1.0's blocks: they end where the updater changes, and between vb and any other slot."""
+    """1.0's blocks: they end where the updater changes, and around what learns in pretraining."""
     blocks: list[list[SlotSpec]] = []
     for slot in spec.slots:
         last = blocks[-1][-1] if blocks else None
         if (
             last is not None
             and effective_updater(spec, last) == effective_updater(spec, slot)
-            and not last.visible_bias
-            and not slot.visible_bias
+            and last.learns_in_pretraining_only == slot.learns_in_pretraining_only
+            and (last.layer == slot.layer or not slot.learns_in_pretraining_only)
         ):
             blocks[-1].append(slot)
         else:

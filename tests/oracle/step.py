@@ -147,7 +147,7 @@ class Network:
             if slot.key not in grads:
                 continue
             g = grads[slot.key]
-            if slot.visible_bias and not slot.pretrain:
+            if slot.learns_in_pretraining_only and not slot.pretrain:
                 result.updates[slot.key] = g
                 continue
             p = self.read(self.params[slot.key])
@@ -184,7 +184,7 @@ class Network:
             if slot.key not in grads:
                 continue
             g = grads[slot.key]
-            if slot.visible_bias and not slot.pretrain:
+            if slot.learns_in_pretraining_only and not slot.pretrain:
                 result.updates[slot.key] = g
                 continue
             hyper = self.hyper_parameters(slot, iteration, epoch)

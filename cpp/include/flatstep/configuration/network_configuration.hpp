@@ -44,6 +44,9 @@ struct ParamConfiguration {
   std::optional<bool> statistic{};
   /// What the learning rate is multiplied by, wherever it comes from.
   std::optional<double> learning_rate_scale{};
+  /// It learns while its layer is in pretraining and not otherwise, as an autoencoder's decoder and
+  /// the visible bias "vb" do; not given: "vb" alone.
+  std::optional<bool> pretrain_only{};
 };
 
 /// What one layer does differently from the network; what is not given is inherited.
@@ -120,6 +123,7 @@ void visit_fields(Self& param, Visit&& visit) {
   visit("weight_decay_apply_lr", param.weight_decay_apply_lr, FieldRole::plain);
   visit("statistic", param.statistic, FieldRole::plain);
   visit("learning_rate_scale", param.learning_rate_scale, FieldRole::coefficient);
+  visit("pretrain_only", param.pretrain_only, FieldRole::plain);
 }
 
 /// The fields that a layer and a network have both.

@@ -172,7 +172,8 @@ inline SlotSettings resolve_slot(const NetworkConfiguration& network, const Bias
                                  const SlotName& name, std::span<const std::size_t> shape) {
   const std::string where = "parameter " + text::quoted(name.key);
   SlotSettings slot;
-  slot.visible_bias = name.param == "vb";
+  const bool visible_bias = name.param == "vb";
+  slot.pretrain_only = param.pretrain_only.value_or(visible_bias);
   slot.pretrain = layer.pretrain;
   slot.frozen = layer.frozen;
   slot.statistic = is_statistic(layer, param, name.param);
@@ -181,7 +182,7 @@ inline SlotSettings resolve_slot(const NetworkConfiguration& network, const Bias
     slot.updater = make_updater(registered<NoOp>());
     return slot;
   }
-  slot.bias = slot.visible_bias || biases.contain(name.param, shape);
+  slot.bias = visible_bias || biases.contain(name.param, shape);
   slot.updater = resolve_updater(network, layer, param, slot.bias);
   slot.learning_rate_scale = nearest(param.learning_rate_scale, layer.learning_rate_scale, 1.0);
   const bool decays = !network.decay_filter || network.decay_filter(name, shape);
@@ -198,7 +199,7 @@ inline SlotSettings resolve_slot(const NetworkConfiguration& network, const Bias
   // A frozen slot is checked like any other, but nothing of it moves, not even the state that one
   // of the orders gives it.
   SlotSettings frozen;
-  frozen.visible_bias = slot.visible_bias;
+  frozen.pretrain_only = slot.pretrain_only;
   frozen.bias = slot.bias;
   frozen.pretrain = slot.pretrain;
   frozen.frozen = true;

@@ -22,8 +22,8 @@ struct SlotSettings {
   bool frozen = false;
   bool statistic = false;
   bool pretrain = false;
-  bool visible_bias = false;
-  bool bias = false;  ///< regularised, and given a rate, as biases are
+  bool pretrain_only = false;  ///< without an updater but in pretraining, and a block of its own
+  bool bias = false;           ///< regularised, and given a rate, as biases are
   double l1 = 0.0;
   double l2 = 0.0;
   double weight_decay = 0.0;

@@ -194,8 +194,9 @@ inline std::vector<double> initial_values(const UpdaterConfiguration& updater,
 /// Lays out slots (name, shape and size given) and their state.
 ///
 /// dl4j-1.0: block by block, within a block the first state array of all its slots, then the
-/// second; a block ends where the updater changes, and between `vb` and any other slot. dl4j-0.8:
-/// every slot is a block of its own.
+/// second; a block ends where the updater changes, between what learns in pretraining only and any
+/// other slot, and between two such slots of different layers. dl4j-0.8: every slot is a block of its
+/// own.
 /// @throws std::length_error where the sizes add up to more than a std::size_t.
 inline Layout make_layout(std::vector<LayoutSlot> slots, const NetworkSettings& settings) {
   Layout layout;
@@ -207,8 +208,9 @@ inline Layout make_layout(std::vector<LayoutSlot> slots, const NetworkSettings& 
     detail::add_size(layout.size, slot.size, slot);
   }
   const auto same_block = [&](const SlotSettings& a, const SlotSettings& b) {
-    return settings.rules().state_in_blocks && !a.visible_bias && !b.visible_bias &&
-           a.updater == b.updater;
+    if (!settings.rules().state_in_blocks || !(a.updater == b.updater)) return false;
+    return !(a.pretrain_only || b.pretrain_only) ||
+           (a.pretrain_only && b.pretrain_only && a.layer == b.layer);
   };
   for (std::size_t begin = 0; begin < layout.slots.size();) {
     std::size_t end = begin + 1;

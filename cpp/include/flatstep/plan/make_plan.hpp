@@ -100,9 +100,9 @@ class PlanBuilder {
   /// By hash.
   using Places = std::unordered_multimap<std::size_t, std::size_t>;
 
-  /// The visible bias stops after normalisation, but in pretraining.
+  /// What learns in pretraining only stops after normalisation at other times.
   bool stops_early(std::size_t i) const {
-    return settings_.slots[i].visible_bias && !settings_.slots[i].pretrain;
+    return settings_.slots[i].pretrain_only && !settings_.slots[i].pretrain;
   }
 
   static Trusted trusted_by(const UpdaterConfiguration& updater) {
