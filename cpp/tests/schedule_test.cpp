@@ -369,6 +369,15 @@ TEST(LearningRatePolicy, TorchStepDecaysAtDivisorsOfSteps) {
   EXPECT_EQ(decays, (std::vector<std::int64_t>{2, 3, 4, 6, 12}));
 }
 
+TEST(LearningRatePolicy, ScoreLeavesTheRateToWhoeverKnowsTheScore) {
+  LearningRatePolicy score = policy(Kind::Score);
+  score.decay_rate = 0.5;
+  EXPECT_EQ(score.next(0.25, 7), 0.25);
+  EXPECT_EQ(score.after_score(2.0), 2.0 * (0.5 + static_cast<double>(1e-5F)));
+  score.decay_rate = -1;
+  EXPECT_THROW(flatstep::validate(score), std::invalid_argument);
+}
+
 TEST(LearningRatePolicy, RefusesWhatTheFormulaCannotTake) {
   const auto expect = [](LearningRatePolicy p, const std::string& text) {
     expect_invalid([&] { flatstep::validate(p); }, text);
@@ -397,7 +406,7 @@ TEST(LearningRatePolicy, Names) {
   for (const auto name : flatstep::learning_rate_policy_names) {
     EXPECT_EQ(flatstep::to_string(flatstep::parse_learning_rate_policy(name)), name);
   }
-  EXPECT_THROW(flatstep::parse_learning_rate_policy("Score"), std::invalid_argument);
+  EXPECT_THROW(flatstep::parse_learning_rate_policy("Cosine"), std::invalid_argument);
 }
 
 TEST(Text, NumbersReadAsTheyWereWritten) {

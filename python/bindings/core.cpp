@@ -181,6 +181,10 @@ class TypedCore final : public Core {
   const NetworkSettings& settings() const override { return updater_.settings(); }
   const std::vector<RateState>& rates() const override { return updater_.rates(); }
   void set_rates(std::vector<RateState> rates) override { updater_.set_rates(std::move(rates)); }
+  std::size_t apply_learning_rate_score_decay() override {
+    const Busy busy = enter();
+    return updater_.apply_learning_rate_score_decay();
+  }
   std::optional<double> learning_rate(std::size_t slot, std::int64_t iteration,
                                       std::int64_t epoch) const override {
     return updater_.learning_rate(slot, iteration, epoch);

@@ -92,6 +92,7 @@ class Core {
   virtual const NetworkSettings& settings() const = 0;
   virtual const std::vector<RateState>& rates() const = 0;
   virtual void set_rates(std::vector<RateState> rates) = 0;
+  virtual std::size_t apply_learning_rate_score_decay() = 0;
   virtual std::optional<double> learning_rate(std::size_t slot, std::int64_t iteration,
                                               std::int64_t epoch) const = 0;
   virtual std::optional<double> unscaled_learning_rate(std::size_t slot, std::int64_t iteration,

@@ -71,7 +71,7 @@ struct ResolvedSlot {
   double l2;
   double weight_decay;
   bool weight_decay_apply_lr;
-  bool follows_policy;
+  std::string policy;
   std::string strategy;
   std::string group;
   std::optional<double> threshold;
@@ -90,7 +90,7 @@ ResolvedSlot settings_of(const Self& self, std::size_t place) {
           slot.l2,
           slot.weight_decay,
           slot.weight_decay_apply_lr,
-          slot.policy.kind != LearningRatePolicy::Kind::None,
+          std::string(to_string(slot.policy.kind)),
           std::string(to_string(strategy)),
           std::string(to_string(rules_of(strategy).group)),
           rules_of(strategy).has_threshold() ? std::optional(settings.layer_of(place).threshold)
@@ -324,7 +324,7 @@ void register_reports(py::module_& module) {
       .def_readonly("l2", &ResolvedSlot::l2)
       .def_readonly("weight_decay", &ResolvedSlot::weight_decay)
       .def_readonly("weight_decay_apply_lr", &ResolvedSlot::weight_decay_apply_lr)
-      .def_readonly("follows_policy", &ResolvedSlot::follows_policy)
+      .def_readonly("policy", &ResolvedSlot::policy)
       .def_readonly("strategy", &ResolvedSlot::strategy)
       .def_readonly("group", &ResolvedSlot::group)
       .def_readonly("threshold", &ResolvedSlot::threshold);
@@ -403,6 +403,18 @@ Written: the buffer. Left alone: gradients, parameters, state.
 Raises:
     NonFiniteGradientError: under ``on_nonfinite="raise"``; nothing of these gradients was added.
     TypeError, ValueError, ParameterKeyError: bad input; nothing was added.)doc")
+      .def(
+          "apply_learning_rate_score_decay",
+          [](const Self& self) { return self->apply_learning_rate_score_decay(); },
+          R"doc(Lower the rates of the parameters whose policy is "Score": lr ← lr·(decay_rate + 1e-5).
+
+A `StochasticGradientDescent` calls it where the score has stopped getting better; in a loop of your
+own you decide when that is.
+
+Returns:
+    How many parameters' rates that were.
+
+Written: these rates, which are state.)doc")
       .def(
           "discard_accumulated", [](const Self& self) { self->discard_accumulated(); },
           "Forget what ``accumulate`` has added up.")

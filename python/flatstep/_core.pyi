@@ -117,8 +117,6 @@ class SlotSettings:
     @property
     def bias(self) -> bool: ...
     @property
-    def follows_policy(self) -> bool: ...
-    @property
     def frozen(self) -> bool: ...
     @property
     def group(self) -> str: ...
@@ -126,6 +124,8 @@ class SlotSettings:
     def l1(self) -> float: ...
     @property
     def l2(self) -> float: ...
+    @property
+    def policy(self) -> str: ...
     @property
     def pretrain(self) -> bool: ...
     @property
@@ -212,6 +212,18 @@ class Updater:
         Raises:
             NonFiniteGradientError: under ``on_nonfinite="raise"``; nothing of these gradients was added.
             TypeError, ValueError, ParameterKeyError: bad input; nothing was added.
+        """
+    def apply_learning_rate_score_decay(self) -> int:
+        """
+        Lower the rates of the parameters whose policy is "Score": lr ← lr·(decay_rate + 1e-5).
+
+        A `StochasticGradientDescent` calls it where the score has stopped getting better; in a loop of your
+        own you decide when that is.
+
+        Returns:
+            How many parameters' rates that were.
+
+        Written: these rates, which are state.
         """
     def bind_gradients(
         self,

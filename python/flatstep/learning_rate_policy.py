@@ -20,6 +20,7 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "Poly": ("power", "num_iterations"),
     "Sigmoid": ("decay_rate", "steps"),
     "Schedule": ("schedule",),
+    "Score": ("decay_rate",),
 }
 
 
@@ -41,11 +42,17 @@ class LearningRatePolicy:
     Poly           lr ← lr·(1 − it/num_iterations)^power         ``power, num_iterations``
     Sigmoid        lr ← lr/(1 + exp(−r·(it − steps)))            ``decay_rate, steps``
     Schedule       lr ← schedule[it] where it has the key        ``schedule``
+    Score          lr ← lr·(r + 10⁻⁵) when the score stands      ``decay_rate``
     =============  ============================================  ==============================
 
     These are the formulas of release 0.8 to the letter, odd ones included: Exponential has decayed
     by r^(it·(it+1)/2) after step it, and TorchStep decays at the divisors of ``steps``. Poly's rate
     is 0 from ``num_iterations`` on, where 0.8 itself gives NaN. For new work use a schedule.
+
+    Score (0.8's learningRateScoreBasedDecay) is the solver's to apply: after a step of a
+    `StochasticGradientDescent` whose score s and the one before, s', have
+    2·\|s − s'\| ≤ 10⁻⁵(\|s\| + \|s'\| + 10⁻⁴), unless the step changed no parameter. In a loop of
+    your own call `MultiLayerUpdater.apply_learning_rate_score_decay`.
 
     Args:
         kind: one of the names above.

@@ -10,6 +10,7 @@
 //   Poly         lr ← lr·(1−it/num_iterations)^power, 0 from num_iterations on
 //   Sigmoid      lr ← lr/(1+e^(−r(it−steps)))
 //   Schedule     lr ← schedule[it] where it has the key
+//   Score        lr ← lr·(r + 1e-5) after a step whose score hardly differs from the one before
 //
 // These are the formulas of DL4J 0.8 to the letter. It has no rule for Poly beyond num_iterations,
 // where its power of a negative number is NaN; here the rate stays 0.
@@ -30,7 +31,7 @@
 namespace flatstep {
 
 struct LearningRatePolicy {
-  enum class Kind { None, Exponential, Inverse, Step, TorchStep, Poly, Sigmoid, Schedule };
+  enum class Kind { None, Exponential, Inverse, Step, TorchStep, Poly, Sigmoid, Schedule, Score };
 
   Kind kind = Kind::None;
   double decay_rate = 0.0;
@@ -44,6 +45,7 @@ struct LearningRatePolicy {
     const auto it = static_cast<double>(iteration);
     switch (kind) {
       case Kind::None:
+      case Kind::Score:
         return learning_rate;
       case Kind::Exponential:
         return learning_rate * real_power(decay_rate, it);
@@ -67,12 +69,18 @@ struct LearningRatePolicy {
     return learning_rate;
   }
 
+  /// What "Score" makes of a rate once the score has stopped getting better. The addend is ND4J's
+  /// EPS_THRESHOLD, a float.
+  double after_score(double learning_rate) const {
+    return learning_rate * (decay_rate + static_cast<double>(1e-5F));
+  }
+
   friend bool operator==(const LearningRatePolicy&, const LearningRatePolicy&) = default;
 };
 
 /// In the order of LearningRatePolicy::Kind.
-inline constexpr std::array<std::string_view, 8> learning_rate_policy_names{
-    "None", "Exponential", "Inverse", "Step", "TorchStep", "Poly", "Sigmoid", "Schedule"};
+inline constexpr std::array<std::string_view, 9> learning_rate_policy_names{
+    "None", "Exponential", "Inverse", "Step", "TorchStep", "Poly", "Sigmoid", "Schedule", "Score"};
 
 inline std::string_view to_string(LearningRatePolicy::Kind kind) {
   return learning_rate_policy_names[static_cast<std::size_t>(kind)];
@@ -102,6 +110,7 @@ inline void validate(const LearningRatePolicy& policy) {
     case Kind::None:
       break;
     case Kind::Exponential:
+    case Kind::Score:
       decay_rate_not_negative();
       break;
     case Kind::Inverse:

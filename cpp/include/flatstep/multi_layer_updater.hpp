@@ -252,6 +252,21 @@ class Updater {
     engine_ = std::move(engine);
   }
 
+  /// What the policy "Score" does where a score has stopped getting better: lowers the rates of the
+  /// slots that follow it. How many those are.
+  std::size_t apply_learning_rate_score_decay() {
+    std::vector<RateState> rates = state_.rates;
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < rates.size(); ++i) {
+      const LearningRatePolicy& policy = settings_.slots[i].policy;
+      if (policy.kind != LearningRatePolicy::Kind::Score || !rates[i].learning_rate) continue;
+      rates[i].learning_rate = policy.after_score(*rates[i].learning_rate);
+      ++count;
+    }
+    if (count > 0) set_rates(std::move(rates));
+    return count;
+  }
+
   /// The rate of a slot as a step uses it: a schedule's at that iteration and epoch, or what a
   /// policy or a plateau rule last left, be it NaN, times the slot's scale. Nothing where its
   /// updater has none.

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from flatstep import _core
 from flatstep.last_step import LastStep
 from flatstep.network_updater import NetworkUpdater
@@ -70,7 +72,8 @@ class StochasticGradientDescent:
        raw, and a listener that changes them in place changes the step;
     3. ``update_gradient_according_to_params`` and the step, ``parameters -= update``;
     4. ``listener.iteration_done(solver, iteration)`` for each listener, with the iteration that
-       was just done: ``updater.last_step`` describes it.
+       was just done: ``updater.last_step`` describes it;
+    5. where the score has stopped getting better, the policy "Score" (`LearningRatePolicy`).
 
     The third point is two calls in Deeplearning4j, the second of which reads again what the first
     has written. Here it is the updater's fused ``step``: one pass over the memory, with the same
@@ -191,6 +194,8 @@ class StochasticGradientDescent:
             on_gradient_calculation(self, gradients)
         iteration = self.updater.iteration
         self._last_step = None
+        stands = self._score_stands()
+        before = {key: a.copy() for key, a in self.updater.parameters.items()} if stands else {}
         if self._is_fused():
             self.updater.step(gradients, batch_size=self.batch_size)
         else:
@@ -201,7 +206,23 @@ class StochasticGradientDescent:
                 self._subtract(gradients)
         for iteration_done in self._after_step:
             iteration_done(self, iteration)
+        # Where nothing moves, 0.8 has another reason to stop, and leaves the rate.
+        if any((self.updater.parameters[key] != array).any() for key, array in before.items()):
+            self.updater.apply_learning_rate_score_decay()
         return score
+
+    def _score_stands(self) -> bool:
+        """Tell whether a policy "Score" is to act: 0.8's EpsTermination.
+
+        The numbers are its own: a tolerance of ND4J's EPS_THRESHOLD, a float, and 1e-4.
+        """
+        if not any(slot.policy == "Score" for slot in self.updater._resolved):
+            return False
+        score, old = self.score, self.old_score
+        tolerance = float(np.float32(1e-5))
+        return 2 * abs(old - score) <= tolerance * (abs(old) + abs(score) + 1e-4) and not (
+            score == old == 0
+        )
 
     def update_gradient_according_to_params(self, gradients: Arrays) -> None:
         """Turn the gradients into updates in place, leaving the parameters as they are.
