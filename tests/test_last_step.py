@@ -214,3 +214,75 @@ def test_a_layers_rate_is_that_of_its_first_parameter_with_one() -> None:
     assert updater.last_step is not None
     rates = {name: layer.learning_rate for name, layer in updater.last_step.layers.items()}
     assert rates == {"0": 0.5, "1": 0.25}
+
+
+@pytest.mark.parametrize("isa", fs.available_isas())
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("semantics", ["dl4j-1.0", "dl4j-0.8"])
+def test_the_share_of_clipped_elements(semantics: Any, dtype: Any, isa: str) -> None:
+    """Counted where the updater is monitored, of the gradient that meets the threshold."""
+    fs.set_isa(isa)
+    config = fs.MultiLayerConfiguration(
+        updater=fs.Sgd(0.1),
+        semantics=semantics,
+        gradient_normalization="ClipElementWiseAbsoluteValue",
+        gradient_normalization_threshold=0.5,
+        on_nonfinite="propagate",
+        layers={"1": fs.LayerConfiguration(gradient_normalization="ClipL2PerLayer")},
+    )
+    rng = np.random.default_rng(0)
+    sizes = {"0_W": (7, 5), "0_b": (3,), "0_big": (40_001,), "0_none": (0,), "1_W": (9,)}
+    gradients = {key: rng.standard_normal(shape).astype(dtype) for key, shape in sizes.items()}
+    gradients["0_b"][:] = [np.nan, np.inf, 0.5]
+    for monitor in (False, True):
+        params = {key: np.ones(shape, dtype) for key, shape in sizes.items()}
+        updater = fs.MultiLayerUpdater(config, params, monitor=monitor)
+        assert updater.last_step is None
+        updater.step(gradients, batch_size=2, gradient_scale=1.5)
+        layers = updater.last_step.layers
+        found = {f"0_{name}": step.clipped_share for name, step in layers["0"].params.items()}
+        if not monitor:
+            assert set(found.values()) == {None} == {layers["0"].clipped_share}
+            continue
+        scale = dtype(0.75 if semantics == "dl4j-1.0" else 1.5)
+        clips = {key: np.abs(gradients[key] * scale) > dtype(0.5) for key in found}
+        expected = {key: mask.mean() if mask.size else 0.0 for key, mask in clips.items()}
+        assert found == expected
+        whole = np.concatenate([mask.ravel() for mask in clips.values()])
+        assert layers["0"].clipped_share == pytest.approx(whole.mean(), rel=1e-12)
+        assert layers["0"].clipped is None
+        assert layers["1"].clipped_share is None
+        assert layers["1"].params["W"].clipped_share is None
+
+
+def test_the_share_is_of_the_gradient_also_where_its_update_is_written_as_a_whole() -> None:
+    class Same(fs.CustomUpdater):
+        def get_gradient(self, g: Any, state: Any, learning_rate: Any, iteration: int) -> None:
+            g *= 100
+
+    for rule in (Same(), fs.Lamb(0.1), fs.Lars(0.1)):
+        config = fs.MultiLayerConfiguration(
+            updater=rule, gradient_normalization="ClipElementWiseAbsoluteValue"
+        )
+        updater = fs.MultiLayerUpdater(config, {"0_W": np.ones(4)}, monitor=True)
+        updater.update({"0_W": np.array([0.5, -2.0, 1.0, 3.0])})
+        assert updater.last_step.layers["0"].clipped_share == 0.5
+
+
+def test_a_log_has_the_share_of_clipped_elements(tmp_path: Any) -> None:
+    config = fs.MultiLayerConfiguration(
+        updater=fs.Sgd(0.1), gradient_normalization="ClipElementWiseAbsoluteValue"
+    )
+    updater = fs.MultiLayerUpdater(config, {"0_W": np.ones(4)}, monitor=True)
+    history = fs.HistoryListener()
+    with fs.CSVWriter(tmp_path / "run.csv") as writer:
+        for _ in range(3):
+            updater.step({"0_W": np.array([0.5, -2.0, 1.0, 3.0])})
+            for recorder in (history, writer):
+                recorder.record(updater, 1.0)
+    assert (tmp_path / "run.csv").read_text().splitlines()[1].split(",")[7] == "0.5"
+    np.testing.assert_array_equal(history.history.layers["0"].clipped, 0.5)
+    figure = fs.plot_history(history, tmp_path / "history.png")
+    clipped = figure.axes[2]
+    assert clipped.get_title(loc="left") == "Clipped share of the elements"
+    np.testing.assert_array_equal(clipped.lines[0].get_ydata(), 50)

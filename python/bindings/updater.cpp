@@ -311,6 +311,7 @@ void register_reports(py::module_& module) {
       .def_property_readonly("trust_ratio", number(&SlotReport::trust_ratio))
       .def_property_readonly("update_norm", number(&SlotReport::update_norm))
       .def_property_readonly("parameter_norm", number(&SlotReport::parameter_norm))
+      .def_property_readonly("clipped_share", number(&SlotReport::clipped_share))
       .def_readonly("state_nonfinite", &SlotReport::state_nonfinite);
 
   py::class_<ResolvedSlot>(module, "SlotSettings",

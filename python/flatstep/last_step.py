@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import _core
 from .layout import Slot
@@ -21,11 +21,13 @@ class ParamStep:
         gradient_norm: ‖g‖ before normalisation, where the strategy has a norm (divided by the
             batch already, under dl4j-1.0).
         factor: what normalisation multiplied the gradient by.
-        clipped: whether a clipping strategy did; None under ClipElementWiseAbsoluteValue, which
-            does not count.
+        clipped: whether a clipping strategy did; None under ClipElementWiseAbsoluteValue, where
+            clipped_share says how much.
         learning_rate: the rate that the step used.
         update_ratio: ‖update‖/‖parameter‖, with ``monitor=True``.
         trust_ratio: what the updater scaled by the norm of the whole parameter, `Lamb` or `Lars`.
+        clipped_share: the share of the elements that ClipElementWiseAbsoluteValue clipped, in
+            [0, 1], counted with ``monitor=True``.
 
     Example:
         >>> import numpy as np, flatstep as fs
@@ -45,6 +47,7 @@ class ParamStep:
     learning_rate: float | None
     update_ratio: float | None
     trust_ratio: float | None = None
+    clipped_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class LayerStep:
     learning_rate: float | None
     update_ratio: float | None
     params: Mapping[str, ParamStep]
+    clipped_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +110,26 @@ class LastStep:
     state_nonfinite: tuple[str, ...] = ()
 
 
-def _set_state(self: LastStep | ParamStep, state: Sequence[Any]) -> None:
-    """Also of release 0.1, whose pickles lack the last field."""
-    for field, value in zip(fields(self), (*state, fields(self)[-1].default), strict=False):
+def _set_state(self: LastStep | LayerStep | ParamStep, state: Sequence[Any]) -> None:
+    """Also of release 0.1, whose pickles lack the last fields."""
+    defaults = [field.default for field in fields(self)[len(state) :]]
+    for field, value in zip(fields(self), (*state, *defaults), strict=True):
         object.__setattr__(self, field.name, value)
 
 
 # In the classes themselves Python 3.10 would put its own in the place of it.
 LastStep.__setstate__ = _set_state  # type: ignore[attr-defined]
+LayerStep.__setstate__ = _set_state  # type: ignore[attr-defined]
 ParamStep.__setstate__ = _set_state  # type: ignore[attr-defined]
+
+
+class _Measured(NamedTuple):
+    """A parameter's step, and what its layer's is made of."""
+
+    step: ParamStep
+    size: int
+    update_norm: float | None
+    parameter_norm: float | None
 
 
 def last_step(
@@ -124,7 +139,7 @@ def last_step(
     last = updater._last()
     if last is None:
         return None
-    layers: dict[str, dict[str, tuple[ParamStep, float | None, float | None]]] = {}
+    layers: dict[str, dict[str, _Measured]] = {}
     network_norm = None
     nonfinite = []
     state_nonfinite = []
@@ -143,11 +158,10 @@ def last_step(
             learning_rate=report.learning_rate,
             update_ratio=_ratio(report.update_norm, report.parameter_norm),
             trust_ratio=report.trust_ratio,
+            clipped_share=report.clipped_share,
         )
-        layers.setdefault(slot.layer, {})[slot.param] = (
-            step,
-            report.update_norm,
-            report.parameter_norm,
+        layers.setdefault(slot.layer, {})[slot.param] = _Measured(
+            step, slot.size, report.update_norm, report.parameter_norm
         )
     return LastStep(
         last.iteration,
@@ -168,15 +182,16 @@ def _ratio(update: float | None, parameter: float | None) -> float | None:
     return update / parameter
 
 
-def _layer_step(
-    params: Mapping[str, tuple[ParamStep, float | None, float | None]],
-) -> LayerStep:
-    steps = {param: step for param, (step, _, _) in params.items()}
+def _layer_step(params: Mapping[str, _Measured]) -> LayerStep:
+    steps = {param: measured.step for param, measured in params.items()}
     norms = [step.gradient_norm for step in steps.values() if step.gradient_norm is not None]
     factors = [step.factor for step in steps.values() if step.factor is not None]
     rates = [step.learning_rate for step in steps.values() if step.learning_rate is not None]
-    updates = [update for _, update, _ in params.values() if update is not None]
-    parameters = [parameter for _, _, parameter in params.values() if parameter is not None]
+    updates = [m.update_norm for m in params.values() if m.update_norm is not None]
+    parameters = [m.parameter_norm for m in params.values() if m.parameter_norm is not None]
+    counted = [m for m in params.values() if m.step.clipped_share is not None]
+    clipped = sum((m.step.clipped_share or 0.0) * m.size for m in counted)
+    size = sum(m.size for m in counted)
     return LayerStep(
         gradient_norm=math.hypot(*norms) if norms else None,
         factor=min(factors) if factors else None,
@@ -186,4 +201,5 @@ def _layer_step(
         learning_rate=rates[0] if rates else None,
         update_ratio=_ratio(math.hypot(*updates), math.hypot(*parameters)) if updates else None,
         params=steps,
+        clipped_share=clipped / max(size, 1) if counted else None,
     )

@@ -112,6 +112,11 @@ class Engine {
       report.update_norm = measured.update_norm;
       report.parameter_norm = measured.parameter_norm;
       report.state_nonfinite = !measured.state_finite;
+      if (plan_.runs[s.run].clamps()) {
+        const std::size_t size = passes_.segment(slot).size;
+        report.clipped_share =
+            size == 0 ? 0.0 : static_cast<double>(measured.clipped) / static_cast<double>(size);
+      }
     }
     return report;
   }

@@ -30,7 +30,8 @@ class LayerHistory:
     Attributes:
         gradient_norm: the L2 norm of the gradient before its normalisation.
         factor: what the normalisation multiplied the gradient by.
-        clipped: 1.0 where the normalisation clipped, else 0.0; NaN where the strategy does not say.
+        clipped: 1.0 where the normalisation clipped, else 0.0; of ClipElementWiseAbsoluteValue the
+            share of the elements, with ``monitor=True``; NaN where nobody says.
         learning_rate: the rate that the step used.
         update_ratio: ‖update‖ / ‖parameters‖.
         threshold: the threshold of the gradient normalisation; NaN where the strategy has none.

@@ -153,7 +153,9 @@ def _thresholds_are(values: list[float]) -> str:
 
 
 def _draw_clipped(axes: Axes, history: History) -> None:
-    axes.set_title("Clipped share of the steps")
+    by_element = history.strategy == "ClipElementWiseAbsoluteValue"
+    of_what = "elements" if by_element else "steps"
+    axes.set_title(f"Clipped share of the {of_what}")
     # Of a history from a log nobody knows thresholds: there, what says whether it clipped counts.
     clips = {
         name
@@ -162,11 +164,14 @@ def _draw_clipped(axes: Axes, history: History) -> None:
     }
     shares = {name: share for name, share in _present(history, "clipped").items() if name in clips}
     if not shares:
-        say(axes, "this strategy does not clip by a norm")
+        say(
+            axes,
+            "counted with monitor=True" if by_element else "this strategy does not clip by a norm",
+        )
         return
     if len(shares) > len(COLORS):
         percent = {name: 100 * share for name, share in shares.items()}
-        _draw_heat_map(axes, history, percent, "% of the steps", limits=(0, 100))
+        _draw_heat_map(axes, history, percent, f"% of the {of_what}", limits=(0, 100))
         return
     bins = list(_bins(len(history), _SHARE_BINS))
     for name, share in shares.items():

@@ -55,9 +55,10 @@ class CSVWriter(_FileWriter):
     """Writes a CSV file with a row for each step and layer.
 
     The columns are iteration, epoch, score, skipped (1 for a step that was refused for a non-finite
-    gradient), layer, gradient_norm, factor, clipped (0 or 1), learning_rate, update_ratio. What a
-    strategy has no value for is empty. The layer is a slot, such as ``0_W``, where every parameter
-    has a norm of its own; under ClipL2Global there is a row for the ``network``, too.
+    gradient), layer, gradient_norm, factor, clipped (0 or 1, or the share of the elements),
+    learning_rate, update_ratio. What a strategy has no value for is empty. The layer is a slot,
+    such as ``0_W``, where every parameter has a norm of its own; under ClipL2Global there is a row
+    for the ``network``, too.
 
     Args:
         file: a path (an existing file is replaced) or an open text file, which stays open.
@@ -87,7 +88,7 @@ class CSVWriter(_FileWriter):
         """Writes the step's rows."""
         start = (last_step.iteration, last_step.epoch, score, int(last_step.skipped))
         for name, (norm, factor, clipped, rate, ratio) in group_steps(updater, last_step).items():
-            clips = None if clipped is None else int(clipped)
+            clips = int(clipped) if isinstance(clipped, bool) else clipped
             self._rows.writerow((*start, name, norm, factor, clips, rate, ratio))
 
 
@@ -172,7 +173,8 @@ class ProgressListener(Recorder):
             )
         self._bar = tqdm(total=total, **{**options, **tqdm_options})
         self._scores: deque[float] = deque(maxlen=window)
-        self._reports: deque[tuple[float, float]] = deque(maxlen=window)
+        self._norms: deque[float] = deque(maxlen=window)
+        self._clips: deque[float] = deque(maxlen=window)
         self._pending = 0
         self._shown = -math.inf
         self._last: tuple[NetworkUpdater, LastStep] | None = None
@@ -185,8 +187,10 @@ class ProgressListener(Recorder):
         groups.pop(NETWORK, None)
         norms = [step.gradient_norm for step in groups.values() if step.gradient_norm is not None]
         clipped = [step.clipped for step in groups.values() if step.clipped is not None]
-        if norms and clipped:
-            self._reports.append((math.hypot(*norms), sum(clipped) / len(clipped)))
+        if norms:
+            self._norms.append(math.hypot(*norms))
+        if clipped:
+            self._clips.append(sum(clipped) / len(clipped))
         self._scores.append(score)
         now = time.monotonic()
         if now - self._shown >= 0.1:
@@ -200,9 +204,10 @@ class ProgressListener(Recorder):
 
     def _show(self, updater: NetworkUpdater, last_step: LastStep) -> None:
         shown = [f"score {fmean(self._scores):.3g}"]
-        if self._reports:
-            norm, clipped = map(fmean, zip(*self._reports, strict=True))
-            shown += [f"norm {norm:.2g}", f"clipped {clipped:.0%}"]
+        if self._norms:
+            shown.append(f"norm {fmean(self._norms):.2g}")
+        if self._clips:
+            shown.append(f"clipped {fmean(self._clips):.0%}")
         layers = last_step.layers.values()
         rates = [layer.learning_rate for layer in layers if layer.learning_rate is not None]
         if rates:

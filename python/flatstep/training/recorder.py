@@ -30,12 +30,14 @@ NETWORK = "network"
 class GroupStep(NamedTuple):
     """What a step did to one layer, as ``updater.last_step`` says it; None for what has no value.
 
-    All of it is None for a skipped step, and ``clipped`` where the strategy does not say.
+    All of it is None for a skipped step. ``clipped`` is whether the strategy clipped, or of one
+    that clips each element by itself the share of those, where the updater was made with
+    ``monitor=True``; None where nobody says.
     """
 
     gradient_norm: float | None
     factor: float | None
-    clipped: bool | None
+    clipped: bool | float | None
     learning_rate: float | None
     update_ratio: float | None
 
@@ -93,7 +95,7 @@ def group_steps(updater: NetworkUpdater, last_step: LastStep) -> dict[str, Group
 def _group_step(last_step: LastStep, group: NormalizationGroup) -> GroupStep:
     layer = last_step.layers[group.layer]
     step = layer if group.kind == "layer" else layer.params[group.param]
-    clipped = None if step.factor is None else step.clipped
+    clipped = step.clipped_share if step.factor is None else step.clipped
     if group.kind == "network":
         return GroupStep(last_step.gradient_norm, step.factor, clipped, None, None)
     return GroupStep(

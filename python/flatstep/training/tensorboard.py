@@ -92,7 +92,7 @@ class TensorBoardWriter(Recorder):
         self._guide_file: Any = None
         self._guided: dict[str, int] = {}  # how far the guide is drawn
         self._last = 0
-        self._clips: dict[str, deque[bool]] = {}
+        self._clips: dict[str, deque[float]] = {}
         self._flushed = -math.inf
         charts = {title: ["Multiline", [tags]] for title, tags in _CHARTS.items()}
         self._add(self._file, 0, custom_scalars({"flatstep": charts}))

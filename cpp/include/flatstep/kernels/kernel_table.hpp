@@ -82,6 +82,8 @@ struct KernelTable {
   /// Of at most chunk_size elements.
   ScaledSum (*sum_of_squares)(const T* x, std::size_t size);
   bool (*all_finite)(const T* x, std::size_t size);
+  /// Of at most chunk_size elements.
+  std::size_t (*count_clipped)(const T* gradient, std::size_t size, const T (&pre)[2], T threshold);
   /// p −= u.
   void (*subtract)(T* p, const T* u, std::size_t size);
   /// a = decay·a + (1−decay)·p.

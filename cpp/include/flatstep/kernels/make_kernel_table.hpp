@@ -7,6 +7,7 @@
 #include <flatstep/kernels/add.hpp>
 #include <flatstep/kernels/all_finite.hpp>
 #include <flatstep/kernels/average.hpp>
+#include <flatstep/kernels/count_clipped.hpp>
 #include <flatstep/kernels/kernel_table.hpp>
 #include <flatstep/kernels/pass.hpp>
 #include <flatstep/kernels/sum_of_squares.hpp>
@@ -34,6 +35,7 @@ constexpr KernelTable<typename V::value_type> make_kernel_table(UpdaterList<U...
   return {{make_kernel_row<V, U>()...},
           &sum_of_squares<D>,
           &all_finite<V>,
+          &count_clipped<V>,
           &subtract<V>,
           &average<V>,
           &accumulate<V>};

@@ -46,6 +46,8 @@ struct SlotReport {
   double trust_ratio = no_value;     ///< where its updater has one
   double update_norm = no_value;     ///< monitored: ‖update‖
   double parameter_norm = no_value;  ///< monitored: ‖parameter‖ before the step
+  /// Monitored: the share of the elements that were clipped, where each is clipped by itself.
+  double clipped_share = no_value;
   /// Monitored: the updater's state has an infinity or NaN in it, as one gradient leaves there whose
   /// square is beyond the type's range. Not of callback updaters.
   bool state_nonfinite = false;

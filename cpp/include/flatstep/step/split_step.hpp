@@ -156,7 +156,13 @@ class SplitStep {
       const std::size_t size = std::min(block_size, chunk.size - begin);
       Segment<T> part = passes.part_of(chunk.slot, chunk.offset + begin, size);
       T* const wanted = part.update;  // where the caller wants it, if anywhere
-      if (monitor_) look.parameter.add(step.kernels.sum_of_squares(part.parameter, size));
+      if (monitor_) {
+        look.parameter.add(step.kernels.sum_of_squares(part.parameter, size));
+        if (step.plan.runs[run].clamps()) {
+          look.clipped += step.kernels.count_clipped(part.gradient, size, part.pre,
+                                                     passes.constants(run).clamp);
+        }
+      }
       const T* update = whole == nullptr ? nullptr : update_of_chunk + begin;
       if (is_scaled) {
         if (step.applies()) part.update = stack;
@@ -196,6 +202,7 @@ class SplitStep {
   struct Measured {
     double update_norm;
     double parameter_norm;
+    std::size_t clipped;
     bool state_finite;
   };
   /// What monitoring saw of a slot.
@@ -208,6 +215,7 @@ class SplitStep {
   struct Look {
     SumOfSquares update;
     SumOfSquares parameter;
+    std::size_t clipped = 0;  ///< elements that were clipped one by one
     bool state_finite = true;
   };
   /// A slot whose update is written as a whole, and where that lies; a callback's state, too.
@@ -230,10 +238,11 @@ class SplitStep {
     return run_of(step.plan, written.slot).callback != nullptr;
   }
 
-  /// Two sums at three scales each, and whether the state is not finite.
+  /// Two sums at three scales each, the count of what was clipped, and whether the state is not
+  /// finite.
   static bool exchange_looks(const Step<T>& step, const Exchange& exchange,
                              std::vector<Look>& looks) {
-    return detail::exchange_chunks<7>(
+    return detail::exchange_chunks<8>(
         step.plan, exchange, step.mode,
         [&](std::size_t c) {
           const auto update = looks[c].update.parts();
@@ -244,11 +253,13 @@ class SplitStep {
                             parameter[0],
                             parameter[1],
                             parameter[2],
+                            static_cast<double>(looks[c].clipped),
                             looks[c].state_finite ? 0.0 : 1.0};
         },
-        [&](std::size_t c, std::span<const double, 7> found) {
+        [&](std::size_t c, std::span<const double, 8> found) {
           looks[c] = {SumOfSquares::of_parts(found.template first<3>()),
-                      SumOfSquares::of_parts(found.template subspan<3, 3>()), found[6] == 0};
+                      SumOfSquares::of_parts(found.template subspan<3, 3>()),
+                      static_cast<std::size_t>(found[6]), found[7] == 0};
         });
   }
 
@@ -257,9 +268,10 @@ class SplitStep {
     for (std::size_t c = slot.chunk_begin; c < slot.chunk_end; ++c) {
       sum.update.add(looks[c].update, 1.0);
       sum.parameter.add(looks[c].parameter, 1.0);
+      sum.clipped += looks[c].clipped;
       sum.state_finite = sum.state_finite && looks[c].state_finite;
     }
-    return {sum.update.root().get(), sum.parameter.root().get(), sum.state_finite};
+    return {sum.update.root().get(), sum.parameter.root().get(), sum.clipped, sum.state_finite};
   }
 
   /// What was written, times its trust ratio; and the decay, where the ratio is of the direction.
