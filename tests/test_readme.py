@@ -1,12 +1,14 @@
 """Every code block of the README is run, and what it says it prints is what it prints.
 
-Python blocks run in order and share their names; ``print(…)  # text`` says what is printed. The C++
-program is compiled and run. Of the shell commands those that would install something are checked
-for what they name; the others are run, the demo for one epoch.
+Python blocks run in order and share their names; ``print(…)  # text`` says what is printed, as do
+whole lines of comment after it. The C++ program is compiled and run. Of the shell commands those
+that would install something are checked for what they name; the others are run, the demo for one
+epoch.
 """
 
 from __future__ import annotations
 
+import inspect
 import re
 import shlex
 import shutil
@@ -64,8 +66,8 @@ def test_every_block_is_of_a_language_that_is_run() -> None:
 
 
 def promised(code: str) -> list[str]:
-    """What the comments behind the prints say, in the order of the lines."""
-    return re.findall(r"^\s*print\(.*\)  # (.+)$", code, re.MULTILINE)
+    """What the comments behind and below the prints say, in the order of the lines."""
+    return re.findall(r"^(?:\s*print\(.*\)  )?# (.+)$", code, re.MULTILINE)
 
 
 def test_python_blocks(
@@ -86,9 +88,9 @@ def test_python_blocks(
 
 
 def test_the_first_example_works_as_pasted() -> None:
-    """Alone, in a fresh interpreter, and it has ten lines."""
+    """Alone, in a fresh interpreter, and it is short."""
     first = blocks("python")[0].text
-    assert len([line for line in first.splitlines() if line]) <= 12
+    assert len([line for line in first.splitlines() if line]) <= 14
     done = subprocess.run(
         [sys.executable, "-c", first], capture_output=True, text=True, check=True, timeout=120
     )
@@ -221,6 +223,20 @@ def test_tables_name_everything_there_is() -> None:
     for name, value in vars(fs).items():
         if isinstance(value, type) and issubclass(value, fs.Updater) and value is not fs.Updater:
             assert f"`{name}` |" in text, name
+
+
+def test_the_opening_counts_what_there_is() -> None:
+    """The recorded cases are counted by test_oracle.py."""
+    opening = README.read_text("utf-8").partition("\n## ")[0].replace("\n  ", " ")
+    updaters = [value for value in vars(fs).values() if inspect.isclass(value)]
+    updaters = [cls for cls in updaters if issubclass(cls, fs.Updater)]
+    in_numpy = [cls for cls in updaters if issubclass(cls, fs.CustomUpdater)]
+    native = len(updaters) - len(in_numpy)
+    assert f"{native - 1} updaters are native" in opening  # but their base
+    assert f"{len(in_numpy) - 1} more are in NumPy" in opening  # but CustomUpdater
+    schedules = [name for name in vars(fs) if name.endswith("Schedule") and name != "Schedule"]
+    assert f"{len(schedules)} schedules" in opening
+    assert f"{len(fs.GradientNormalization) - 1} ways to normalise" in opening  # but "None"
 
 
 def test_every_path_that_is_named_exists() -> None:
