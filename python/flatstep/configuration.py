@@ -269,8 +269,8 @@ class MultiLayerConfiguration(_Configuration):
             that it has, that momentum. Parameters with other updaters ignore the network's.
         bias_learning_rate: replaces the learning rate of biases' updaters; a number or a schedule.
         decay_filter: which parameters decay, where not all do: a pattern of keys with ``*`` and
-            ``?`` ("*.weight"), a function ``f(key, shape) -> bool``, or the least number of
-            dimensions (2: matrices, no biases and no gains). L1, L2 and weight decay of network,
+            ``?``, such as ``"*.weight"``, a function ``f(key, shape) -> bool``, or the least number
+            of dimensions (2: matrices, no biases and no gains). L1, L2 and weight decay of network,
             layer and updater do not apply to others; a parameter's own do.
 
     Raises:
