@@ -73,6 +73,7 @@ def test_listed_biases_are_the_only_ones() -> None:
         {"l1": 0.5, "l1_bias": 0.5},
         {"weight_decay": 0.5, "weight_decay_bias": 0.5},
         {"updater": fs.AdamW(0.5, weight_decay=0.5)},
+        {"updater": fs.ScheduleFreeAdamW(0.5, weight_decay=0.5)},
     ],
 )
 def test_decay_filter(decay_filter: Any, decaying: set[str], decay: dict[str, Any]) -> None:
@@ -92,6 +93,16 @@ def test_a_parameters_own_decay_passes_the_filter() -> None:
     config = fs.MultiLayerConfiguration(l2=0.5, decay_filter=2, layers={"0": own})
     updater = fs.MultiLayerUpdater(config, {"0_W": np.ones((2, 2)), "0_b": np.ones(2)})
     assert [param.l2 for param in updater.settings()] == [0.5, 0.25]
+
+
+@pytest.mark.parametrize("rule", [fs.AdamW, fs.ScheduleFreeAdamW])
+def test_a_parameters_own_updater_passes_the_filter(rule: Any) -> None:
+    own = {"b": fs.ParamConfiguration(updater=rule(0.5, weight_decay=0.25))}
+    config = fs.MultiLayerConfiguration(
+        decay_filter="*_W", layers={"0": fs.LayerConfiguration(params=own)}
+    )
+    updater = fs.MultiLayerUpdater(config, arrays("0_W", "0_b"))
+    assert [param.weight_decay for param in updater.settings()] == [0.0, 0.25]
 
 
 @pytest.mark.parametrize("value", ["*.weight", 2])

@@ -81,6 +81,10 @@ ResolvedSlot settings_of(const Self& self, std::size_t place) {
   const NetworkSettings& settings = self->settings();
   const SlotSettings& slot = settings.slots.at(place);
   const GradientNormalization strategy = settings.strategy_of(place);
+  const int own_decay = slot.updater.kind->find("weight_decay");  // in its formula
+  const double weight_decay =
+      own_decay < 0 ? slot.weight_decay
+                    : slot.updater.values[static_cast<std::size_t>(own_decay)].at(0, 0);
   return {std::string(slot.updater.kind->name),
           slot.frozen,
           slot.statistic,
@@ -88,7 +92,7 @@ ResolvedSlot settings_of(const Self& self, std::size_t place) {
           slot.bias,
           slot.l1,
           slot.l2,
-          slot.weight_decay,
+          weight_decay,
           slot.weight_decay_apply_lr,
           std::string(to_string(slot.policy.kind)),
           std::string(to_string(strategy)),

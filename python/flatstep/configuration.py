@@ -271,7 +271,8 @@ class MultiLayerConfiguration(_Configuration):
         decay_filter: which parameters decay, where not all do: a pattern of keys with ``*`` and
             ``?``, such as ``"*.weight"``, a function ``f(key, shape) -> bool``, or the least number
             of dimensions (2: matrices, no biases and no gains). L1, L2 and weight decay of network,
-            layer and updater do not apply to others; a parameter's own do.
+            layer and native updater do not apply to others; a parameter's own do, and what a
+            `CustomUpdater` has in its formula.
 
     Raises:
         ValueError: a setting that is not legal, or not together with another; the text says which

@@ -115,6 +115,12 @@ struct UpdaterInfo {
     }
     return -1;
   }
+  /// The place of the hyper-parameter of that name, or -1.
+  int find(std::string_view hyper_parameter) const {
+    const auto found = std::ranges::find(hyper_parameters, hyper_parameter, &HyperParameter::name);
+    return found == hyper_parameters.end() ? -1
+                                           : static_cast<int>(found - hyper_parameters.begin());
+  }
   bool has_learning_rate() const { return find(Role::learning_rate) >= 0; }
 };
 

@@ -110,7 +110,7 @@ inline void resolve_regularization(const std::string& where, const NetworkConfig
                         text::number(slot.weight_decay) + "; use Adam, or leave it to AdamW");
     }
     const double own = std::exchange(slot.updater.weight_decay, 0.0);
-    slot.weight_decay = decays ? own : 0.0;
+    slot.weight_decay = decays || param.updater ? own : 0.0;
     slot.weight_decay_apply_lr = true;
   }
 }
@@ -186,6 +186,10 @@ inline SlotSettings resolve_slot(const NetworkConfiguration& network, const Bias
   slot.updater = resolve_updater(network, layer, param, slot.bias);
   slot.learning_rate_scale = nearest(param.learning_rate_scale, layer.learning_rate_scale, 1.0);
   const bool decays = !network.decay_filter || network.decay_filter(name, shape);
+  const int own_decay = slot.updater.kind->find("weight_decay");
+  if (!decays && !param.updater && own_decay >= 0) {  // in the updater's formula
+    slot.updater.values[static_cast<std::size_t>(own_decay)] = 0.0;
+  }
   resolve_regularization(where, network, layer, param, decays, slot);
   resolve_policy(
       where,
