@@ -208,6 +208,16 @@ class Engine {
   }
 
   void pass_split(const Step<T>& step, std::size_t begin, std::size_t end) {
+    if (split_.trusts_any()) {  // backwards: what the look at updates has come to last is cached
+      for (std::size_t c = end; c-- > begin;) {
+        if (split_.splits(plan_, plan_.chunks[c].slot)) {
+          split_.pass_chunk(step, passes_, c);
+        } else {
+          passes_.pass_chunks(step, c, c + 1);
+        }
+      }
+      return;
+    }
     for (std::size_t c = begin; c < end;) {
       if (split_.splits(plan_, plan_.chunks[c].slot)) {
         split_.pass_chunk(step, passes_, c++);
