@@ -32,6 +32,10 @@ def arrays(*keys: str, shape: tuple[int, ...] = (2,)) -> dict[str, Any]:
         ("b_2", (3,), True),
         ("bh", (3, 1), True),
         ("by", (1, 3), True),
+        ("b_out", (3,), True),
+        ("biases", (3,), True),
+        ("b_out", (3, 4), False),
+        ("b_", (3,), False),
         ("b1", (3, 4), False),
         ("bh", (3, 4), False),
         ("beta", (3,), False),
@@ -118,8 +122,27 @@ def a_function(key: str, shape: tuple[int, ...]) -> bool:
 def test_a_function_is_pickled_and_not_saved() -> None:
     config = fs.MultiLayerConfiguration(decay_filter=a_function)
     assert pickle.loads(pickle.dumps(config)) == config
-    with pytest.raises(TypeError, match=r"configuration\.decay_filter: what is saved: expected"):
+    with pytest.raises(TypeError, match=r"configuration\.decay_filter: expected a pattern or a"):
         config.to_json()
+
+
+def test_a_pattern_of_no_key() -> None:
+    """A typo does not switch decay off."""
+    config = fs.MultiLayerConfiguration(l2=0.5, decay_filter="*.wieght")
+    with pytest.raises(ValueError, match=r'decay_filter: expected a pattern of some key, got "\*'):
+        fs.create_updater(config, arrays("fc.weight", "fc.bias"))
+
+
+def test_brackets_in_a_pattern_are_brackets() -> None:
+    config = fs.MultiLayerConfiguration(l2=0.5, decay_filter="layers[0].*")
+    params = arrays("layers[0].weight", "layers[1].weight")
+    assert [param.l2 for param in fs.create_updater(config, params).settings()] == [0.5, 0.0]
+
+
+def test_what_a_key_may_begin_with_and_is_a_bias_is_one_by_name() -> None:
+    for name in ("b", "bias", "biases"):
+        updater = fs.create_updater(fs.MultiLayerConfiguration(), arrays(f"{name}_1", "W_1"))
+        assert [param.bias for param in updater.settings()] == [True, False]
 
 
 @pytest.mark.parametrize("value", [1.5, True, ["*.weight"], b"W", object()])

@@ -271,3 +271,81 @@ def test_not_inside_of_averaged() -> None:
             stopping.step(score)
         assert stopping.state_dict() == before
         assert stopping.step(score) is said
+
+
+# ------------------------------------------------------------------- with what else a solver meets
+
+
+def test_what_is_restored_is_not_decayed_by_the_policy_score() -> None:
+    config = fs.MultiLayerConfiguration(
+        updater=fs.Sgd(1.0),
+        semantics="dl4j-0.8",
+        learning_rate_policy=fs.LearningRatePolicy("Score", decay_rate=0.5),
+    )
+    updater = fs.MultiLayerUpdater(config, {"0_W": np.zeros(1)})
+    stopping = fs.EarlyStopping(updater, patience=1, every=1)
+    states = []
+    solver = fs.StochasticGradientDescent(updater, lambda: (3.0, {"0_W": -np.ones(1)}), [stopping])
+    while not stopping.stopped:
+        solver.optimize()
+        states.append(digest(updater))
+    assert len(states) == 3
+    assert states[-1] == states[0]
+
+
+def test_a_step_that_raises_leaves_the_best() -> None:
+    """It is the one before which the mean of an epoch has come."""
+    w = np.zeros(1)
+    updater = fs.MultiLayerUpdater(fs.MultiLayerConfiguration(updater=fs.Sgd(1.0)), {"0_W": w})
+    stopping = fs.EarlyStopping(updater, patience=0)
+    given = iter([(1.0, -1.0), (2.0, -1.0), (3.0, np.nan)])
+
+    def gradient_and_score() -> tuple[float, Any]:
+        score, gradient = next(given)
+        return score, {"0_W": np.full(1, gradient)}
+
+    solver = fs.StochasticGradientDescent(updater, gradient_and_score, [stopping])
+    for _ in range(2):
+        solver.optimize()
+        updater.epoch += 1
+    with pytest.raises(fs.NonFiniteGradientError):
+        solver.optimize()
+    assert stopping.stopped
+    assert (w[0], updater.iteration, stopping.best_iteration) == (1.0, 1, 1)
+
+
+def test_what_was_accumulated_for_the_step_it_stops_before_is_still_there() -> None:
+    w = np.zeros(1)
+    updater = fs.MultiLayerUpdater(fs.MultiLayerConfiguration(updater=fs.Sgd(1.0)), {"0_W": w})
+    stopping = fs.EarlyStopping(updater, patience=0)
+    scores = iter([1.0, 2.0, 3.0])
+
+    def gradient_and_score() -> tuple[float, Any]:
+        updater.accumulate({"0_W": -np.ones(1)})
+        return next(scores), None
+
+    solver = fs.StochasticGradientDescent(updater, gradient_and_score, [stopping])
+    for _ in range(3):
+        solver.optimize()
+        updater.epoch += 1
+    assert stopping.stopped
+    assert (w[0], updater.accumulated) == (1.0, None)
+
+
+@pytest.mark.parametrize("listener", [fs.EarlyStopping, fs.ReduceLROnPlateau])
+def test_scores_of_skipped_steps_do_not_count(listener: Any) -> None:
+    config = fs.MultiLayerConfiguration(updater=fs.Sgd(1.0), on_nonfinite="skip")
+    updater = fs.MultiLayerUpdater(config, {"0_W": np.zeros(1)})
+    counts = listener(updater, patience=0)
+    given = iter([(5.0, 1.0), (math.nan, math.nan), (4.0, 1.0), (9.0, 1.0)])
+
+    def gradient_and_score() -> tuple[float, Any]:
+        score, gradient = next(given)
+        return score, {"0_W": np.full(1, gradient)}
+
+    solver = fs.StochasticGradientDescent(updater, gradient_and_score, [counts])
+    for _ in range(3):
+        solver.optimize()
+    updater.epoch += 1
+    solver.optimize()
+    assert (counts.best, counts.num_bad_epochs) == (4.5, 0)

@@ -962,7 +962,7 @@ BAD_SCHEDULES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         lambda: fs.LearningRatePolicy("Linear"),
         ValueError,
         'LearningRatePolicy: kind: expected one of "None", "Exponential", "Inverse", "Step", '
-        '"TorchStep", "Poly", "Sigmoid", "Schedule", got "Linear"',
+        '"TorchStep", "Poly", "Sigmoid", "Schedule", "Score", got "Linear"',
     ),
     "needed argument": (
         lambda: fs.LearningRatePolicy("Step", decay_rate=0.5),

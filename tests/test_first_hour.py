@@ -41,6 +41,11 @@ def arrays(*keys: str, shape: tuple[int, ...] = (2,)) -> dict[str, Any]:
         (("0_W", "0_b", "1_W"), "MultiLayer", "0:W 0:b 1:W"),
         (("0_W_1", "0_b_1"), "MultiLayer", "0:W_1 0:b_1"),
         (("fc1_W", "1_W"), "ComputationGraph", "fc1:W 1:W"),
+        (("enc_W1", "enc_b1", "dec_W1"), "ComputationGraph", "enc1:W enc1:b dec1:W"),
+        (("V_W", "V_b"), "ComputationGraph", "V:W V:b"),
+        (("0_lin.weight", "0_lin.bias"), "ComputationGraph", "0_lin:weight 0_lin:bias"),
+        (("20240101123_W",), "ComputationGraph", "20240101123:W"),
+        (("weights_1", "biases_1"), "MultiLayer", "1:weights 1:biases"),
     ],
 )
 def test_a_flat_dict_of_any_names(keys: tuple[str, ...], kind: str, names: str) -> None:
@@ -74,6 +79,51 @@ def test_nested_dicts_of_any_depth() -> None:
     }
     updater.step(gradients)
     np.testing.assert_array_equal(params["enc"]["fc1"]["bias"], 0.5)
+
+
+@pytest.mark.parametrize(
+    ("params", "kind", "names"),
+    [
+        ({0: arrays("W"), 1: {"fc": arrays("W")}}, "ComputationGraph", "0:W 1.fc:W"),
+        ([{"fc": arrays("W", "b")}], "ComputationGraph", "0.fc:W 0.fc:b"),
+        (
+            {"layers": [arrays("W"), arrays("W", "b")]},
+            "ComputationGraph",
+            "layers.0:W layers.1:W layers.1:b",
+        ),
+        ({"0": arrays("W"), "1": arrays("W", "b")}, "MultiLayer", "0:W 1:W 1:b"),
+        ({"fc": arrays("W"), "b": np.ones(2)}, "ComputationGraph", "fc:W b:b"),
+        ([arrays("W"), arrays("b")], "MultiLayer", "0:W 1:b"),
+        ([[np.ones(2), np.ones(2)]], "MultiLayer", "0:0 0:1"),
+    ],
+)
+def test_dicts_and_lists_in_each_other(params: Any, kind: str, names: str) -> None:
+    updater = fs.create_updater(SGD, params)
+    assert type(updater).__name__ == f"{kind}Updater"
+    assert " ".join(f"{slot.layer}:{slot.param}" for slot in updater.layout) == names
+    updater.step(params)  # as gradients, which may be the parameters themselves
+    for array in updater.parameters.values():
+        np.testing.assert_array_equal(array, 0.5)
+    assert pickle.loads(pickle.dumps(updater)) == updater
+
+
+@pytest.mark.parametrize(
+    ("keys", "what"),
+    [(("W1", "W_1"), '"W" of layer "1"'), (("W_out", "out.W"), '"W" of layer "out"')],
+)
+def test_two_keys_of_one_parameter(keys: tuple[str, str], what: str) -> None:
+    with pytest.raises(fs.ParameterKeyError) as caught:
+        fs.create_updater(SGD, arrays(*keys))
+    assert str(caught.value).startswith(
+        f'params: "{keys[0]}" and "{keys[1]}" are both read as {what}; rename one, or say what'
+    )
+    with pytest.raises(fs.ParameterKeyError, match="are both read as"):
+        fs.create_updater(SGD, arrays("a", "b"), layer_of=lambda key: ("1", "W"))
+
+
+def test_layer_of_is_a_function() -> None:
+    with pytest.raises(TypeError, match="layer_of: expected a function of a key, got 'x' of type"):
+        fs.create_updater(SGD, arrays("w"), layer_of="x")
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3)])

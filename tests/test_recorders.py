@@ -184,6 +184,42 @@ def test_two_updaters() -> None:
             updater.step(gradients(updater, seed + (updater is other)))
             history.record(updater, 1.0)
     assert list(history.history.iteration) == [0, 0, 1, 1]
+    for updater in (one, other):
+        with pytest.raises(ValueError, match="that of iteration 1 is recorded"):
+            history.record(updater, 1.0)
+
+
+def test_updaters_that_come_and_go() -> None:
+    """One may lie where another has lain."""
+    history = fs.HistoryListener()
+    for _ in range(50):
+        updater = made()
+        updater.step(gradients(updater, 0))
+        history.record(updater, 1.0)
+        del updater
+    assert len(history.history) == 50
+
+
+def test_a_pickled_recorder_knows_no_steps() -> None:
+    updater, history = made(), fs.HistoryListener()
+    updater.step(gradients(updater, 0))
+    history.record(updater, 1.0)
+    again = pickle.loads(pickle.dumps(history))
+    again.record(updater, 1.0)
+    assert len(again.history) == 2
+
+
+def test_a_step_that_was_refused_is_recorded_as_such() -> None:
+    updater = made(on_nonfinite="raise")
+    history, file = fs.HistoryListener(), io.StringIO()
+    writer = fs.CSVWriter(file)
+    bad = {key: np.full_like(g, np.nan) for key, g in gradients(updater, 0).items()}
+    with pytest.raises(fs.NonFiniteGradientError):
+        updater.step(bad)
+    for recorder in (history, writer):
+        recorder.record(updater, 1.0)
+    assert list(history.history.skipped) == [True]
+    assert file.getvalue().splitlines()[1].split(",")[3] == "1"
 
 
 def test_updates_that_the_caller_subtracts() -> None:
@@ -229,9 +265,10 @@ def test_what_is_no_updater_and_no_score() -> None:
     updater.step(gradients(updater, 0))
     refused: list[tuple[Any, Any, str]] = [
         (fs.Adam(), 1.0, "updater: expected an updater such as MultiLayerUpdater, got Adam"),
-        (updater, None, "score: expected a number, got NoneType"),
-        (updater, "low", "score: expected a number, got str"),
-        (updater, np.ones(3), "score: expected a number, got ndarray"),
+        (updater, None, "score: expected a number, got None of type NoneType"),
+        (updater, "low", "score: expected a number, got 'low' of type str"),
+        (updater, "0.5", "score: expected a number, got '0.5' of type str"),
+        (updater, np.ones(3), "score: expected a number, got array"),
     ]
     for of, score, text in refused:
         with pytest.raises(TypeError, match=f"CSVWriter.record: {text}"):

@@ -217,3 +217,29 @@ def test_a_fifth_argument_asks_for_the_parameter() -> None:
         w = np.full(2, 6.0)
         fs.create_updater(fs.MultiLayerConfiguration(updater=cls()), w).step(np.full(2, 3.0))
         np.testing.assert_array_equal(w, expected)
+
+
+@pytest.mark.parametrize("dimensions", [65, 70, 1000])
+def test_state_of_more_dimensions_than_numpy_has(dimensions: int) -> None:
+    class Deep(fs.CustomUpdater):
+        state = ("m",)
+
+        def state_shapes(self, shape: Any) -> Any:
+            return {"m": (1,) * dimensions}
+
+        def get_gradient(self, g: Any, state: Any, learning_rate: Any, iteration: int) -> None:
+            pass
+
+    text = rf'state_shapes\["m"\]: expected at most 64 dimensions, got {dimensions}'
+    with pytest.raises(ValueError, match=text):
+        fs.create_updater(fs.MultiLayerConfiguration(updater=Deep()), np.ones(2))
+
+
+def test_a_fifth_argument_may_have_any_name() -> None:
+    class Own(fs.CustomUpdater):
+        def get_gradient(self, g: Any, state: Any, rate: Any, it: int, p: Any) -> None:
+            g[...] = p / 2
+
+    w = np.full(2, 6.0)
+    fs.create_updater(fs.MultiLayerConfiguration(updater=Own()), w).step(np.ones(2))
+    np.testing.assert_array_equal(w, 3.0)

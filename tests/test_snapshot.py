@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +15,7 @@ from snapshots import bits, everything
 from updater_table import IN_ORDERS, HeavyBall, UpdaterRow, configuration_id
 
 import flatstep as fs
+from flatstep import snapshot as snapshot_module
 
 EACH_DTYPE = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 SHAPES = {"0_W": (4, 5), "0_b": (5,), "1_W": (3, 11), "1_b": (11,)}
@@ -330,7 +333,7 @@ def test_a_failure_in_the_middle_is_undone(monkeypatch: pytest.MonkeyPatch) -> N
     before = digest(updater)
 
     class Bad:
-        def items(self) -> Any:
+        def __getitem__(self, key: str) -> Any:
             raise KeyboardInterrupt
 
     for accumulated in (None, Bad()):
@@ -361,6 +364,50 @@ def test_not_during_a_step() -> None:
     updater.step({"0_W": np.full(3, 0.25)})
     assert len(raised) == 2
     np.testing.assert_array_equal(updater.parameters["0_W"], 0.75)
+
+
+def test_a_restore_that_is_refused_leaves_a_step_of_another_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that begins as soon as it can, and is under way as long as it may be."""
+    entered, leave = threading.Event(), threading.Event()
+
+    class Waits(fs.CustomUpdater):
+        def get_gradient(
+            self, g: Any, state: Mapping[str, Any], learning_rate: float | None, iteration: int
+        ) -> None:
+            if iteration > 0:
+                entered.set()
+                leave.wait(10)
+
+    w = np.ones(3)
+    updater = fs.MultiLayerUpdater(fs.MultiLayerConfiguration(updater=Waits()), {"0_W": w})
+    snapshot = updater.snapshot()
+    updater.step({"0_W": np.full(3, 0.25)})
+
+    def step() -> None:
+        with contextlib.suppress(RuntimeError):  # it is not let in
+            updater.step({"0_W": np.full(3, 0.25)})
+
+    other = threading.Thread(target=step)
+    copied = snapshot_module._copied
+
+    def copied_then_stepped(*arguments: Any) -> Any:
+        made = copied(*arguments)
+        other.start()
+        entered.wait(0.2)  # in vain where nobody gets in
+        return made
+
+    monkeypatch.setattr(snapshot_module, "_copied", copied_then_stepped)
+    try:
+        updater.restore(snapshot)
+        restored = True
+    except RuntimeError:
+        restored = False
+    leave.set()
+    other.join()
+    assert restored
+    assert (w == 1.0).all()
 
 
 def test_not_while_others_are_in_the_parameters_place() -> None:

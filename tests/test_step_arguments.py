@@ -48,6 +48,25 @@ def test_a_scaled_loss(semantics: Any) -> None:
     assert results[0] == results[1]
 
 
+@pytest.mark.parametrize("strategy", ["ClipL2PerLayer", "RenormalizeL2PerLayer"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scaled_norms_over_the_whole_range(dtype: Any, strategy: str) -> None:
+    """What normalisation leaves has a norm of 1, wherever gradient and scale are."""
+    config = fs.MultiLayerConfiguration(updater=fs.Sgd(1.0), gradient_normalization=strategy)
+    most = 30 if dtype is np.float32 else 290
+    for exponent in range(-most, most + 1, 10):
+        for scale in (-30, -20, -10, -3, 0, 3, 10, 20, 30):
+            product = exponent + scale
+            if abs(product) > most or (strategy == "ClipL2PerLayer" and product < 1):
+                continue
+            gradient = np.array([3.0, -4.0], dtype) * dtype(10) ** dtype(exponent)
+            updater = fs.create_updater(config, np.zeros(2, dtype))
+            updater.update(gradient, gradient_scale=10.0**scale)
+            np.testing.assert_allclose(
+                gradient, [0.6, -0.8], rtol=1e-5, err_msg=str((exponent, scale))
+            )
+
+
 @pytest.mark.parametrize("scale", [np.float32(0.5), np.float64(0.5), np.array(0.5), 1, True])
 def test_scales_of_any_type(scale: Any) -> None:
     w = np.ones(2)
@@ -137,6 +156,25 @@ def test_a_frozen_layers_micro_batch_is_not_looked_at() -> None:
     assert updater.accumulate({"0_W": np.full(2, np.nan), "1_W": np.ones(2)})
 
 
+def test_a_step_where_all_micro_batches_were_left_out() -> None:
+    """It does not fall back to gradients that are bound."""
+    config = fs.MultiLayerConfiguration(updater=fs.Sgd(0.5), on_nonfinite="skip")
+    w = np.ones(2)
+    updater = fs.create_updater(config, w)
+    updater.bind_gradients(np.ones(2))
+    assert not updater.accumulate(np.full(2, np.nan))
+    with pytest.raises(ValueError, match=r"each that was given to accumulate\(\) has a NaN"):
+        updater.step()
+    np.testing.assert_array_equal(w, 1.0)
+    updater.discard_accumulated()
+    updater.step()
+    np.testing.assert_array_equal(w, 0.5)
+    assert not updater.accumulate(np.full(2, np.nan))
+    assert updater.accumulate(np.ones(2))
+    updater.step()
+    np.testing.assert_array_equal(w, 0.0)
+
+
 def test_sums_that_overflowed_go_along() -> None:
     updater = fs.create_updater(SGD, np.ones(2))
     for _ in range(2):
@@ -208,3 +246,10 @@ def test_numpy_scalars_are_gradients_of_parameters_without_dimensions(dtype: Any
     other = {np.float32: np.float64, np.float64: np.float32}[dtype]
     with pytest.raises(TypeError, match='gradient "b": expected dtype'):
         updater.step({"W": np.ones(2, dtype), "b": other(3)})
+
+
+def test_a_numpy_scalar_is_not_bound_nor_written_into() -> None:
+    updater = fs.create_updater(SGD, {"s": np.array(1.0)})
+    for call in (updater.bind_gradients, updater.update):
+        with pytest.raises(TypeError, match=r"make it one with np\.array"):
+            call({"s": np.float64(3)})

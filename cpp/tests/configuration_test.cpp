@@ -115,10 +115,11 @@ TEST(Updaters, BiasParamsAreNamed) {
 TEST(Updaters, BiasesAreKnownByNameAndShape) {
   using flatstep::is_bias_name;
   const std::vector<std::size_t> vector{5}, column{5, 1}, matrix{5, 4};
-  for (const char* const name : {"b", "bias", "bias_ih_l0", "in_proj_bias", "hiddenBias"}) {
+  for (const char* const name :
+       {"b", "bias", "bias_ih_l0", "biases", "in_proj_bias", "hiddenBias"}) {
     EXPECT_TRUE(is_bias_name(name, matrix)) << name;
   }
-  for (const char* const name : {"b1", "b_12", "bh", "bxy"}) {
+  for (const char* const name : {"b1", "b_12", "bh", "bxy", "b_out"}) {
     EXPECT_TRUE(is_bias_name(name, vector)) << name;
     EXPECT_TRUE(is_bias_name(name, column)) << name;
     EXPECT_TRUE(is_bias_name(name, {})) << name;

@@ -113,6 +113,7 @@ class TypedCore final : public Core {
           "nothing of them was added. L");
     }
     if (status == StepStatus::done) summed_ = true;
+    left_out_ = !summed_;
     return status == StepStatus::done;
   }
 
@@ -174,6 +175,27 @@ class TypedCore final : public Core {
     updater_.set_rates(std::move(rates));
     for (const auto& [to, from] : copies) std::copy_n(from, to.size(), to.data());
     updater_.counters() = counters;
+  }
+
+  void restore_sums(const py::object& sums) override {
+    if (sums.is_none()) return clear_sums();
+    const auto given = sums.cast<std::vector<py::object>>();
+    std::vector<const T*> memory;
+    for (std::size_t i = 0; i < given.size(); ++i) {
+      memory.push_back(
+          given[i].is_none() ? nullptr : gradient_memory<T>(given[i], gradients_.form(i), false));
+    }
+    if (sums_.empty()) make_sums();
+    for (std::size_t i = 0; i < sums_.size(); ++i) {
+      const std::size_t size = updater_.layout().slots[i].size;
+      if (memory.at(i) == nullptr) {
+        std::fill_n(sums_[i], size, T{0});
+      } else {
+        std::copy_n(memory[i], size, sums_[i]);
+      }
+    }
+    summed_ = true;
+    left_out_ = false;
   }
 
   Counters& counters() override { return updater_.counters(); }
@@ -273,7 +295,7 @@ class TypedCore final : public Core {
 
   void clear_sums() {
     if (sum_memory_) std::ranges::fill(*sum_memory_, T{0});
-    summed_ = false;
+    summed_ = left_out_ = false;
   }
 
   /// What keeps that memory alive as the base of a view. Not the updater: through an array, which
@@ -309,6 +331,11 @@ class TypedCore final : public Core {
             "gradients, got none (accumulated ones are for step())");
       }
       gradients_.take_own(sums_);
+    } else if (left_out_) {
+      throw py::value_error(
+          "gradients: expected accumulated ones, got none: each that was given to accumulate() has "
+          "a NaN or infinity in it and was left out; step where accumulate() has returned True, or "
+          "call discard_accumulated()");
     } else if (!gradients_.take_bound(!applies)) {
       throw py::value_error(
           "gradients: expected gradients, got none, and none are bound or accumulated; pass them, "
@@ -369,6 +396,7 @@ class TypedCore final : public Core {
   std::shared_ptr<std::vector<T>> sum_memory_;
   std::vector<T*> sums_;
   bool summed_ = false;
+  bool left_out_ = false;  ///< all that was to be summed up since the last step
 };
 
 }  // namespace

@@ -70,6 +70,9 @@ class Core {
   /// Refused where somebody is inside.
   Busy enter() { return Busy(busy_); }
 
+  /// No other's in this process.
+  std::uint64_t id() const { return id_; }
+
   virtual void run(pybind11::handle self, const StepArguments& arguments, bool applies) = 0;
   virtual void bind(pybind11::handle self, pybind11::handle gradients) = 0;
   /// Whether they were added.
@@ -87,6 +90,9 @@ class Core {
   /// All of it or nothing.
   virtual void restore(const std::vector<Restored>& arrays, std::vector<RateState> rates,
                        const Counters& counters) = 0;
+  /// Makes these the accumulated gradients: one array for each slot, of its form; None in place of
+  /// one is zeros, and in place of all there are none.
+  virtual void restore_sums(const pybind11::object& sums) = 0;
   virtual Counters& counters() = 0;
   virtual const Layout& layout() const = 0;
   virtual const NetworkSettings& settings() const = 0;
@@ -112,7 +118,13 @@ class Core {
   virtual void clear() = 0;
 
  private:
+  static std::uint64_t next_id() {
+    static std::atomic<std::uint64_t> last{0};
+    return ++last;
+  }
+
   std::atomic<bool> busy_{false};
+  std::uint64_t id_ = next_id();
 };
 
 /// The updater of a configuration for these parameters, in their dtype.

@@ -14,11 +14,12 @@ namespace flatstep::python {
 namespace {
 
 /// Any accepted form of gradients as one object per slot; errors of keys come from there.
-std::vector<py::object> in_slot_order(py::handle self, py::handle gradients,
-                                      bool allow_copy = false) {
+std::vector<py::object> in_slot_order(py::handle self, py::handle gradients, Taking taking) {
   static PyObject* const method = interned("_in_slot_order");
-  PyObject* const arguments[] = {self.ptr(), gradients.ptr(), allow_copy ? Py_True : Py_False};
-  return call_method(method, arguments, 3).cast<std::vector<py::object>>();
+  PyObject* const arguments[] = {self.ptr(), gradients.ptr(),
+                                 taking == Taking::writes ? Py_False : Py_True,
+                                 taking == Taking::copies ? Py_True : Py_False};
+  return call_method(method, arguments, 4).cast<std::vector<py::object>>();
 }
 
 constexpr const char* own_gradients = "expected gradients of their own (np.copy)";
@@ -51,7 +52,7 @@ void Gradients<T>::take(py::handle self, py::handle gradients, Taking taking) {
   const bool copies = taking == Taking::copies;
   const bool written = taking == Taking::writes;
   if (!copies && PyDict_CheckExact(gradients.ptr()) && take_dict(gradients.ptr(), written)) return;
-  kept_ = in_slot_order(self, gradients, copies);
+  kept_ = in_slot_order(self, gradients, taking);
   for (std::size_t i = 0; i < kept_.size(); ++i) take_array(i, kept_[i], written);
   if (written) require_lasting(self, gradients);
 }
@@ -74,7 +75,8 @@ bool Gradients<T>::take_bound(bool written) {
 
 template <class T>
 void Gradients<T>::bind(py::handle self, py::handle gradients) {
-  std::vector<py::object> arrays = in_slot_order(self, gradients);
+  // Temporaries would be all that is bound: as where updates are written.
+  std::vector<py::object> arrays = in_slot_order(self, gradients, Taking::writes);
   std::vector<TakenArray> as_taken;
   std::vector<std::size_t> slots;
   for (std::size_t i = 0; i < arrays.size(); ++i) {
@@ -160,7 +162,7 @@ void Gradients<T>::take_array(std::size_t i, py::handle value, bool written) {
 /// That a mapping gives the same arrays again: an update written into a temporary would be lost.
 template <class T>
 void Gradients<T>::require_lasting(py::handle self, py::handle gradients) {
-  std::vector<py::object> again = in_slot_order(self, gradients);
+  std::vector<py::object> again = in_slot_order(self, gradients, Taking::writes);
   for (std::size_t i = 0; i < again.size(); ++i) {
     if (pointers_[i] == nullptr ||
         gradient_memory<T>(again[i], slots_.forms[i], true) == pointers_[i]) {

@@ -24,6 +24,9 @@ namespace flatstep::python {
 
 namespace {
 
+/// NumPy's own limit.
+constexpr std::size_t most_dimensions = 64;
+
 /// A new NumPy array with a copy of memory of ours, for Python to do with what it likes: resize it,
 /// give it another dtype, shape, or state.
 template <class X>
@@ -57,9 +60,6 @@ class Scratch {
   }
 
  private:
-  /// NumPy's own limit: the shape is that of one of its arrays.
-  static constexpr std::size_t most_dimensions = 64;
-
   std::span<X> memory_;
   std::span<const std::size_t> shape_;
   bool column_major_;
@@ -73,7 +73,9 @@ void set_item(const py::dict& dict, const py::object& key, const py::object& val
 }  // namespace
 
 PythonUpdater::PythonUpdater(py::handle instance)
-    : instance_(py::reinterpret_borrow<py::object>(instance)), name_(class_name(instance)) {
+    : instance_(py::reinterpret_borrow<py::object>(instance)),
+      name_(class_name(instance)),
+      reads_parameter_(py::cast<bool>(py::bool_(instance.attr("reads_parameter")))) {
   read_state();
   if (!instance.attr("learning_rate").is_none()) hyper_parameters_.push_back(learning_rate(1e-3));
   info_.name = name_;
@@ -134,9 +136,8 @@ void PythonUpdater::read_state() {
   }
 }
 
-/// The shapes of state arrays are asked for where a layout is made, and whether to pass the parameter.
+/// The shapes of state arrays are asked for where a layout is made.
 void PythonUpdater::read_shapes() {
-  reads_parameter_ = py::cast<bool>(py::bool_(instance_.attr("reads_parameter")));
   for (StateDescription& array : info_.state) array.shape = StateShape::own;
   info_.own_shape = [this](std::size_t array, std::span<const std::size_t> parameter) {
     return own_shape(array, parameter);
@@ -166,6 +167,11 @@ std::vector<std::size_t> PythonUpdater::own_shape(std::size_t array,
                             "]: expected integers >= 0, got " + shown(py::repr(shape)));
     }
     extents.push_back(py::cast<std::size_t>(extent));
+  }
+  if (extents.size() > most_dimensions) {
+    throw py::value_error(where + "[" + text::quoted(names_[array]) + "]: expected at most " +
+                          std::to_string(most_dimensions) + " dimensions, got " +
+                          std::to_string(extents.size()));
   }
   return extents;
 }

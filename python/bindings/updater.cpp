@@ -47,6 +47,7 @@ struct GivenGradients {
 
 /// The step that `last_step` is about.
 struct LastReport {
+  std::uint64_t updater;
   std::uint64_t number;
   std::int64_t iteration;
   std::int64_t epoch;
@@ -56,7 +57,7 @@ struct LastReport {
 std::optional<LastReport> last_of(const Self& self) {
   const std::optional<StepReport>& last = self->last();
   if (!last) return std::nullopt;
-  return LastReport{self->steps(), last->iteration, last->epoch,
+  return LastReport{self->id(), self->steps(), last->iteration, last->epoch,
                     last->status == StepStatus::skipped};
 }
 
@@ -232,7 +233,8 @@ Args:
         the batch; leave it at 1 when they are means.
     gradient_scale: what every gradient is multiplied by before all else, 1e-30 to 1e30: ``1/1024``
         where the loss was scaled by 1024. Norms, thresholds and ``last_step`` are about the product;
-        running statistics are not scaled.
+        running statistics are not scaled. ``on_nonfinite`` looks at the gradient, not at the product,
+        which a scale above 1 may take out of the dtype's range.
     allow_copy: whether a gradient that is not in its parameter's memory order (a transposed matrix, a
         slice) is copied into it, at the price of that copy, and not refused.
 
@@ -296,6 +298,7 @@ namespace {
 
 void register_reports(py::module_& module) {
   py::class_<LastReport>(module, "LastReport", "Which step the reports are of.")
+      .def_readonly("updater", &LastReport::updater)
       .def_readonly("number", &LastReport::number)
       .def_readonly("iteration", &LastReport::iteration)
       .def_readonly("epoch", &LastReport::epoch)
@@ -472,6 +475,8 @@ Written: these rates, which are state.)doc")
            py::arg("epoch"), py::arg("skipped_steps"),
            "Replace state arrays, given as (slot, array, values), rates and counters: all or "
            "nothing.")
+      .def("_restore_sums",
+           [](const Self& self, const py::object& sums) { self->restore_sums(sums); })
       .def(
           "_alone",
           [](const Self& self, const py::function& work) {

@@ -84,6 +84,8 @@ class LastReport:
     def number(self) -> int: ...
     @property
     def skipped(self) -> bool: ...
+    @property
+    def updater(self) -> int: ...
 
 class SlotReport:
     """
@@ -179,6 +181,7 @@ class Updater:
         """
         Replace state arrays, given as (slot, array, values), rates and counters: all or nothing.
         """
+    def _restore_sums(self, arg0: typing.Any) -> None: ...
     def _set_rates(self, arg0: list) -> None: ...
     def _settings(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> SlotSettings: ...
     def _state(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> dict: ...
@@ -270,7 +273,8 @@ class Updater:
                 the batch; leave it at 1 when they are means.
             gradient_scale: what every gradient is multiplied by before all else, 1e-30 to 1e30: ``1/1024``
                 where the loss was scaled by 1024. Norms, thresholds and ``last_step`` are about the product;
-                running statistics are not scaled.
+                running statistics are not scaled. ``on_nonfinite`` looks at the gradient, not at the product,
+                which a scale above 1 may take out of the dtype's range.
             allow_copy: whether a gradient that is not in its parameter's memory order (a transposed matrix, a
                 slice) is copied into it, at the price of that copy, and not refused.
 

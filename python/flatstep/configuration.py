@@ -7,7 +7,7 @@ what each parameter ends up with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias
@@ -24,7 +24,7 @@ from flatstep._coerce import (
     take_fields,
     wrong_type,
 )
-from flatstep._shown import shown
+from flatstep._shown import listed, shown
 from flatstep.learning_rate_policy import LearningRatePolicy
 from flatstep.normalization import GradientNormalization
 from flatstep.schedules import Schedule
@@ -261,8 +261,9 @@ class MultiLayerConfiguration(_Configuration):
             "skip" the step, or "propagate" (do not look).
         bias_params: the parameter names that are biases, besides the visible bias ``vb``. None:
             ``b``; names with the word bias in them (``bias``, ``bias_ih_l0``, ``in_proj_bias``);
-            and ``b`` with digits or one or two letters (``b1``, ``bh``), where no more than one
-            extent of the array is not 1. `MultiLayerUpdater.settings` shows which those are.
+            and ``b`` with digits, with one or two letters, or with ``_`` and anything (``b1``,
+            ``bh``, ``b_out``), where no more than one extent of the array is not 1.
+            `MultiLayerUpdater.settings` shows which those are.
         layers: ``{layer: LayerConfiguration}``; a layer's number or name.
         learning_rate_policy: dl4j-0.8's stateful decay of the learning rate.
         momentum_schedule: dl4j-0.8's ``{iteration: momentum}`` for Nesterovs: from an iteration
@@ -318,7 +319,7 @@ class MultiLayerConfiguration(_Configuration):
     def _decays(self, key: str, shape: tuple[int, ...]) -> bool:
         """What `decay_filter` says of a parameter; the core asks, for each once."""
         if isinstance(self.decay_filter, str):
-            return fnmatchcase(key, self.decay_filter)
+            return fnmatchcase(key, self.decay_filter.replace("[", "[[]"))
         if isinstance(self.decay_filter, int):
             return len(shape) >= self.decay_filter
         decays = None if self.decay_filter is None else self.decay_filter(key, shape)
@@ -333,6 +334,19 @@ class MultiLayerConfiguration(_Configuration):
         super().__post_init__()
         _core.validate_configuration(self)
 
+    def _require_decaying(self, keys: Collection[str]) -> None:
+        """Look whether a pattern as `decay_filter` is one of some parameter.
+
+        Raises:
+            ValueError: none of these keys is like it, so that nothing would decay.
+        """
+        pattern = self.decay_filter
+        if isinstance(pattern, str) and not any(self._decays(key, ()) for key in keys):
+            raise ValueError(
+                f'decay_filter: expected a pattern of some key, got "{pattern}"; the keys are '
+                f"{listed(keys)}"
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """The configuration as plain data: dicts, lists, strings, numbers and flags.
 
@@ -344,7 +358,8 @@ class MultiLayerConfiguration(_Configuration):
         Raises:
             ValueError: a CustomUpdater whose class is not registered (`register_updater`), or a
                 number that is not finite, which only a setting without effect can be.
-            TypeError: an instance of a subclass of this or of flatstep's updaters and schedules.
+            TypeError: an instance of a subclass of this or of flatstep's updaters and schedules; a
+                function as ``decay_filter``.
 
         Example:
             >>> import flatstep as fs
@@ -354,6 +369,11 @@ class MultiLayerConfiguration(_Configuration):
             >>> fs.MultiLayerConfiguration.from_dict(config.to_dict()) == config
             True
         """
+        if callable(self.decay_filter):
+            raise TypeError(
+                "configuration.decay_filter: expected a pattern or a number of dimensions, as "
+                f"files have no functions, got {shown(self.decay_filter)}"
+            )
         return to_data("configuration", self, _VERSION)
 
     @staticmethod

@@ -97,6 +97,8 @@ def load_updater(
             f"convert them with .astype(np.{dtype})"
         )
     try:
+        if cls is LayerUpdater:
+            _check_slots([dataclasses.replace(slot, layer="0") for slot in given], given)
         if strict:
             _check_layout(checkpoint.layout, given)
         _check_slots(checkpoint.layout, given)

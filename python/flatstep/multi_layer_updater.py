@@ -122,14 +122,17 @@ def create_updater(
     The layer that a key of a flat dict names is, by the first rule that fits all the key:
 
     1. what stands before the last ``.`` or ``/``: ``enc.fc1.weight`` is weight of layer enc.fc1;
-    2. what stands after the name of a parameter (W, w, U, u, V, v, b, weight, bias, kernel, gamma,
-       beta) and ``_``: ``W_out`` is W of layer out;
-    3. a trailing number: ``W1`` and ``conv_1`` are W and conv of layer 1;
-    4. what stands before the last ``_``: ``fc1_kernel`` is kernel of layer fc1;
+    2. what stands before ``_`` and the name of a parameter (W, w, U, u, V, v, b, weight, bias,
+       kernel, gamma, beta), or after such a name and ``_``: ``enc_W`` is W of layer enc, ``W_out``
+       W of layer out;
+    3. a trailing number: ``W1`` and ``conv_1`` are W and conv of layer 1, and ``enc_W1`` is W of
+       layer enc1;
+    4. what stands before the last ``_``: ``fc1_scale`` is scale of layer fc1;
     5. none. Where all keys are such, they are one layer, else each is a layer of its own.
 
     Where all keys begin with a number and ``_``, they are DL4J's, ``0_W``: only that counts. The
-    names of a nested dict are layers down to the last, ``{"enc": {"fc1": {"weight": a}}}``. Arrays
+    names and positions of nested dicts and lists are layers down to the last,
+    ``{"enc": {"fc1": {"weight": a}}}``, ``{"blocks": [{"W": a}, …]}``. Arrays
     of one layer come next to each other in the layout, in the order of their first one; a flat
     gradient is in the layout's order.
 
@@ -145,7 +148,9 @@ def create_updater(
         layer without a name, else a `ComputationGraphUpdater`.
 
     Raises:
-        ParameterKeyError, TypeError, ValueError: as of `MultiLayerUpdater`.
+        ParameterKeyError: two keys are read as one parameter of one layer; and as of
+            `MultiLayerUpdater`.
+        TypeError, ValueError: as of `MultiLayerUpdater`.
 
     Example:
         >>> import numpy as np, flatstep as fs

@@ -9,29 +9,42 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .errors import ParameterKeyError
-from .parameters import Arrays, KeyStyle, NamedParameter, name_text, named_parameters
+from .parameters import (
+    Arrays,
+    KeyStyle,
+    NamedParameter,
+    is_nested,
+    name_text,
+    named_parameters,
+)
 
 __all__ = ["LayerOf", "named_by_rules"]
 
 #: The layer of a key, or layer and parameter type.
 LayerOf: TypeAlias = Callable[[str], str | int | tuple[str | int, str]]
 
-#: Names of parameters that a key may begin with: W_out, bias_ih_l0.
-_PARAMETER = re.compile(r"([WwUuVvb]|weights?|bias(?:es)?|kernel|gamma|beta)_(.+)")
+_NAMES = "[WwUuVvb]|weights?|bias(?:es)?|kernel|gamma|beta"
+#: Names of parameters that a key may begin with, or that stand before a number at its end.
+_FIRST = re.compile(rf"({_NAMES})_(.+)")
+_LAST = re.compile(rf"(.+)_({_NAMES})")
 _DOTTED = re.compile(r"(.+)[./]([^./]+)")
 _JOINED = re.compile(r"(.+)_([^_]+)")
 _NUMBERED = re.compile(r"(.*[^\d_])_?(\d+)")
-_DL4J = re.compile(r"\d+_.+")
+_DL4J = re.compile(r"(?:0|[1-9][0-9]{0,8})_[^./]+")
 
 
 def _split(key: str) -> tuple[str | None, str]:
     """Layer, or None, and parameter type of a key."""
     if found := _DOTTED.fullmatch(key):
         return found[1], found[2]
-    if found := _PARAMETER.fullmatch(key):
+    if found := _LAST.fullmatch(key):
+        return found[1], found[2]
+    if found := _FIRST.fullmatch(key):
         return found[2], found[1]
     if found := _NUMBERED.fullmatch(key):
-        return str(int(found[2])), found[1]
+        number = str(int(found[2]))
+        inner = _LAST.fullmatch(found[1])
+        return (f"{inner[1]}{number}", inner[2]) if inner else (number, found[1])
     if found := _JOINED.fullmatch(key):
         return found[1], found[2]
     return None, key
@@ -45,20 +58,15 @@ def named_by_rules(
     Raises:
         ParameterKeyError, TypeError: as `flatstep.parameters.named_parameters`.
     """
-    nested = isinstance(params, Mapping) and any(isinstance(v, Mapping) for v in params.values())
-    if layer_of is not None and (nested or not isinstance(params, Mapping)):
-        raise TypeError(
-            "layer_of: expected it beside a flat dict {key: array}, whose keys it is asked about, "
-            f"got it beside {'a nested one' if nested else type(params).__name__}; leave it out"
-        )
+    nested = isinstance(params, Mapping) and any(map(is_nested, params.values()))
+    if layer_of is not None:
+        _check_layer_of(layer_of, params, nested)
     if isinstance(params, np.ndarray):
         return [NamedParameter("W", "0", "W", params)], KeyStyle.LAYER
-    if isinstance(params, Sequence) or not isinstance(params, Mapping):
-        return named_parameters(params, KeyStyle.MULTI_LAYER), KeyStyle.MULTI_LAYER
+    if nested or not isinstance(params, Mapping):
+        named = named_parameters(params, KeyStyle.COMPUTATION_GRAPH)
+        return named, _style_of(named)
     keys = [name_text(key, "params: key") for key in params]
-    if nested:
-        style = _style_of(keys)
-        return named_parameters(params, style), style
     if layer_of is None and all(map(_DL4J.fullmatch, keys)):
         return named_parameters(params, KeyStyle.MULTI_LAYER), KeyStyle.MULTI_LAYER
     if layer_of is None:
@@ -70,13 +78,38 @@ def named_by_rules(
         NamedParameter(key, layer or (key if layers else "0"), param, array)
         for key, (layer, param), array in zip(keys, parts, params.values(), strict=True)
     ]
-    if not layers:
-        return named, KeyStyle.LAYER
-    return named, _style_of([parameter.layer for parameter in named])
+    _require_different(named)
+    return named, _style_of(named) if layers else KeyStyle.LAYER
 
 
-def _style_of(layers: Sequence[str]) -> KeyStyle:
-    numbered = all(re.fullmatch(r"0|[1-9][0-9]{0,8}", layer) for layer in layers)
+def _check_layer_of(layer_of: object, params: object, nested: bool) -> None:
+    if not callable(layer_of):
+        raise TypeError(
+            f"layer_of: expected a function of a key, got {layer_of!r} of type "
+            f"{type(layer_of).__name__}"
+        )
+    if nested or not isinstance(params, Mapping):
+        raise TypeError(
+            "layer_of: expected it beside a flat dict {key: array}, whose keys it is asked about, "
+            f"got it beside {'a nested one' if nested else type(params).__name__}; leave it out"
+        )
+
+
+def _require_different(named: Sequence[NamedParameter]) -> None:
+    """That no two keys are the same parameter of the same layer: reports are by these."""
+    keys: dict[tuple[str, str], str] = {}
+    for parameter in named:
+        other = keys.setdefault((parameter.layer, parameter.param), parameter.key)
+        if other != parameter.key:
+            raise ParameterKeyError(
+                f'params: "{other}" and "{parameter.key}" are both read as "{parameter.param}" of '
+                f'layer "{parameter.layer}"; rename one, or say what they are: '
+                "layer_of=lambda key: (layer, parameter type)"
+            )
+
+
+def _style_of(named: Sequence[NamedParameter]) -> KeyStyle:
+    numbered = all(re.fullmatch(r"0|[1-9][0-9]{0,8}", parameter.layer) for parameter in named)
     return KeyStyle.MULTI_LAYER if numbered else KeyStyle.COMPUTATION_GRAPH
 
 

@@ -65,6 +65,7 @@ class NetworkUpdater(WithPoints):
             else named_parameters(params, self.key_style)
         )
         named = NamedParameters(by_layer(named))
+        configuration._require_decaying([p.key for p in named])
         super().__init__(
             configuration,
             [(p.key, p.layer, p.param) for p in named],
@@ -386,10 +387,14 @@ class NetworkUpdater(WithPoints):
 
     # -------------------------------------------------------------------------------- gradients
 
-    def _in_slot_order(self, gradients: Any, allow_copy: bool = False) -> list[Any]:
+    def _in_slot_order(
+        self, gradients: Any, only_read: bool = True, allow_copy: bool = False
+    ) -> list[Any]:
         """One gradient per slot, None for an absent frozen one; the native step asks for it where
         it is given anything but a complete dict of arrays by key."""
-        return in_slot_order(self._slots, self._frozen, self.key_style, gradients, allow_copy)
+        return in_slot_order(
+            self._slots, self._frozen, self.key_style, gradients, only_read, allow_copy
+        )
 
     # ------------------------------------------------------------------------- copies and equality
 

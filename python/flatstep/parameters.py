@@ -20,6 +20,7 @@ __all__ = [
     "by_layer",
     "flatten",
     "in_slot_order",
+    "is_nested",
     "name_text",
     "named_as",
     "named_parameters",
@@ -88,6 +89,13 @@ def _is_sequence(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
 
 
+def is_nested(value: object) -> bool:
+    """Whether a mapping's value holds parameters by name itself: a mapping, or a list of them."""
+    if isinstance(value, Mapping):
+        return True
+    return _is_sequence(value) and any(isinstance(item, Mapping) for item in value)  # type: ignore[attr-defined]
+
+
 def name_text(value: object, what: str) -> str:
     """The name of a layer, parameter or key as text; integers are names of layers.
 
@@ -131,9 +139,7 @@ def named_parameters(
         TypeError: a form that is not accepted.
     """
     if isinstance(arrays, Mapping):
-        if style is not KeyStyle.LAYER and any(
-            isinstance(value, Mapping) for value in arrays.values()
-        ):
+        if style is not KeyStyle.LAYER and any(map(is_nested, arrays.values())):
             return _named_by_layer(arrays.items(), style, what)
         keys = [name_text(key, f"{what}: key") for key in arrays]
         return [
@@ -170,7 +176,7 @@ def named_as(
     """
     if isinstance(arrays, np.ndarray) and len(names) == 1:
         return [NamedParameter(names[0].key, names[0].layer, names[0].param, arrays)]
-    if not isinstance(arrays, Mapping) or any(isinstance(v, Mapping) for v in arrays.values()):
+    if not isinstance(arrays, Mapping) or any(map(is_nested, arrays.values())):
         return named_parameters(arrays, style, what)
     known = {name.key: name for name in names}
     in_style = all(name.key in (name.param, f"{name.layer}_{name.param}") for name in names)
@@ -203,13 +209,18 @@ def _named_by_layer(
         layer_name = outer + name_text(layer, f"{what}: layer")
         if params is None and what == "gradients":
             continue  # absent, as a frozen layer's may be
-        if isinstance(params, Mapping) and any(isinstance(v, Mapping) for v in params.values()):
+        if isinstance(params, Mapping) and any(map(is_nested, params.values())):
             named += _named_by_layer(params.items(), style, what, f"{layer_name}.")
+            continue
+        if _is_sequence(params) and is_nested(params):
+            named += _named_by_layer(enumerate(params), style, what, f"{layer_name}.")
             continue
         for param, array in _layer_items(params):
             key = f"{layer_name}_{param}"
             if style is KeyStyle.MULTI_LAYER:
                 _core.check_layer_index(key, layer_name, param)
+            elif not isinstance(params, Mapping) and not _is_sequence(params):
+                param = layer_name.rpartition(".")[2]  # an array beside layers: its name is its own
             named.append(NamedParameter(key, layer_name, param, array))
     return named
 
@@ -219,12 +230,14 @@ def in_slot_order(
     frozen: Collection[str],
     style: KeyStyle,
     gradients: Any,
+    only_read: bool = True,
     allow_copy: bool = False,
 ) -> list[Any]:
     """Any accepted form of gradients as one object per slot; None for an absent one.
 
     Args:
         frozen: the layers whose gradients may be absent.
+        only_read: whether nobody keeps them or writes into them: then a NumPy scalar will do.
         allow_copy: whether arrays in another memory order than their slot's are copied.
     """
     if isinstance(gradients, (np.ndarray, np.generic)):
@@ -234,12 +247,15 @@ def in_slot_order(
             found = _split_flat(layout, np.asarray(gradients))
     else:
         found = _by_slot(layout, frozen, style, gradients)
-    return [_as_array(slot, array, allow_copy) for slot, array in zip(layout, found, strict=True)]
+    return [
+        _as_array(slot, array, only_read, allow_copy)
+        for slot, array in zip(layout, found, strict=True)
+    ]
 
 
-def _as_array(slot: Slot, value: Any, allow_copy: bool) -> Any:
+def _as_array(slot: Slot, value: Any, only_read: bool, allow_copy: bool) -> Any:
     """A NumPy scalar as the array without dimensions that it stands for, and copies."""
-    if isinstance(value, np.generic) and slot.shape == ():
+    if only_read and isinstance(value, np.generic) and slot.shape == ():
         return np.asarray(value)
     if allow_copy and isinstance(value, np.ndarray) and value.shape == slot.shape:
         return np.require(value, None, ["A", slot.order])

@@ -59,10 +59,14 @@ class Snapshot:
         )
 
 
-def take_snapshot(updater: WithPoints) -> Snapshot:
-    """See `NetworkUpdater.snapshot`."""
+def take_snapshot(updater: WithPoints, accumulated: bool = True) -> Snapshot:
+    """See `NetworkUpdater.snapshot`.
+
+    Args:
+        accumulated: whether the accumulated gradients belong to it.
+    """
     _require_parameters_in_place(updater, "snapshot")
-    snapshot: Snapshot = updater._alone(lambda: _copied(updater))
+    snapshot: Snapshot = updater._alone(lambda: _copied(updater, accumulated))
     return snapshot
 
 
@@ -78,12 +82,16 @@ def put_back(updater: WithPoints, snapshot: Snapshot) -> None:
                 f'restore: parameter "{cut(slot.key)}": expected the array as it was when the '
                 f"updater was made, got {now}"
             )
-    before: Snapshot = updater._alone(lambda: _copied(updater))
-    try:
-        _write(updater, snapshot)
-    except BaseException:  # an interrupt, too
-        _write(updater, before)
-        raise
+
+    def replace() -> None:
+        before = _copied(updater)
+        try:
+            _write(updater, snapshot)
+        except BaseException:  # an interrupt, too
+            _write(updater, before)
+            raise
+
+    updater._alone(replace)
 
 
 def require_snapshot_of(updater: WithPoints, snapshot: object, where: str) -> None:
@@ -161,7 +169,7 @@ def _require_parameters_in_place(updater: WithPoints, where: str) -> None:
         )
 
 
-def _copied(updater: WithPoints) -> Snapshot:
+def _copied(updater: WithPoints, with_sums: bool = True) -> Snapshot:
     """All that a step may change, as copies; to be called `_alone`."""
 
     def copy(array: NDArray[Any]) -> NDArray[Any]:
@@ -175,7 +183,7 @@ def _copied(updater: WithPoints) -> Snapshot:
         average = updater._average(place)  # stands behind the state arrays
         own += [] if average is None else [average]
         arrays += [(place, number, copy(array)) for number, array in enumerate(own)]
-    accumulated: Mapping[str, NDArray[Any]] | None = updater.accumulated
+    accumulated: Mapping[str, NDArray[Any]] | None = updater.accumulated if with_sums else None
     return Snapshot(
         updater._configuration,
         updater._slots,
@@ -189,18 +197,9 @@ def _copied(updater: WithPoints) -> Snapshot:
 
 
 def _write(updater: WithPoints, snapshot: Snapshot) -> None:
-    """What fits is written; what fails on the way has written a part of it."""
+    """What fits is written, what fails on the way is written in part; to be called `_alone`."""
+    updater._restore(list(snapshot._arrays), list(snapshot._rates), *snapshot._counters)
     sums = snapshot._accumulated
-    if sums is None:
-        updater.discard_accumulated()
-    elif updater.accumulated is None:  # makes their memory
-        updater.accumulate({key: np.zeros_like(array) for key, array in sums.items()})
-
-    def write() -> None:
-        updater._restore(list(snapshot._arrays), list(snapshot._rates), *snapshot._counters)
-        for parameter, values in zip(updater._named, snapshot._parameters, strict=True):
-            parameter.array[...] = values
-        for key, values in (sums or {}).items():
-            updater.accumulated[key][...] = values
-
-    updater._alone(write)
+    updater._restore_sums(None if sums is None else [sums[slot.key] for slot in updater._slots])
+    for parameter, values in zip(updater._named, snapshot._parameters, strict=True):
+        parameter.array[...] = values

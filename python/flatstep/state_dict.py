@@ -143,14 +143,15 @@ def put_accumulated(
         parameters: the updater's, by key.
         sums: by key; those of parameters that are not in it are 0.
     """
-    updater.discard_accumulated()
-    if sums is None:
-        return
-    updater.accumulate({key: np.zeros_like(a) for key, a in parameters.items()})
-    accumulated: dict[str, NDArray[Any]] = updater.accumulated
-    for key, array in accumulated.items():
-        if key in sums:
-            array[...] = sums[key]
+    arrays = None
+    if sums is not None:
+        arrays = [
+            np.require(sums[key], None, ["A", "C" if parameter.flags.c_contiguous else "F"])
+            if key in sums
+            else None
+            for key, parameter in parameters.items()
+        ]
+    updater._alone(lambda: updater._restore_sums(arrays))
 
 
 def _matching_state(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from flatstep._coerce import flag, number
 from flatstep.network_updater import NetworkUpdater
-from flatstep.snapshot import Snapshot, require_snapshot_of
+from flatstep.snapshot import Snapshot, require_snapshot_of, take_snapshot
+from flatstep.state_dict import put_accumulated
 
 from .scores import ScoreListener, count, not_negative
 from .solver import StochasticGradientDescent
@@ -103,10 +103,12 @@ class EarlyStopping(ScoreListener):
             return False
         stops = self.num_bad_epochs + 1 > self.patience
         if stops and self._snapshot is not None:
-            if self._before_step:
+            sums = self.updater.accumulated if self._before_step else None
+            kept = None if sums is None else {key: a.copy(order="K") for key, a in sums.items()}
+            self.updater.restore(self._snapshot)
+            if self._before_step:  # that step comes, if it does not raise, and is taken back
+                put_accumulated(self.updater, self.updater.parameters, kept)
                 self._undo = True
-            else:
-                self.updater.restore(self._snapshot)
         self.num_bad_epochs += 1
         self.stopped = stops
         return stops
@@ -141,15 +143,14 @@ class EarlyStopping(ScoreListener):
         self.updater.restore(self._snapshot)
 
     def _taken(self) -> Snapshot:
-        snapshot = self.updater.snapshot()
         # What has been accumulated before a listener's step is that step's.
-        return dataclasses.replace(snapshot, _accumulated=None) if self._before_step else snapshot
+        return take_snapshot(self.updater, accumulated=not self._before_step)
 
     # ------------------------------------------------------------------------------- as a listener
 
     def on_gradient_calculation(self, solver: StochasticGradientDescent, gradients: Any) -> None:
         """With the first gradient of an epoch: takes the mean score of the one before."""
-        self._before_step = True
+        self._before_step, self._undo = True, False
         try:
             super().on_gradient_calculation(solver, gradients)
         finally:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from flatstep.last_step import LastStep
 from flatstep.network_updater import NetworkUpdater
 
-from .recorder import GroupStep, Recorder, group_steps, normalization_groups
+from .recorder import GroupStep, Recorder, group_steps, normalization_groups, was_refused
 
 __all__ = ["History", "HistoryListener", "LayerHistory"]
 
@@ -146,7 +146,7 @@ class HistoryListener(Recorder):
         self._iteration.append(last_step.iteration)
         self._epoch.append(last_step.epoch)
         self._score.append(score)
-        self._skipped.append(last_step.skipped)
+        self._skipped.append(was_refused(last_step))
         for name, step in groups.items():
             for value, column in zip(step, self._layers[name], strict=True):
                 column.append(math.nan if value is None else value)

@@ -23,7 +23,7 @@ from flatstep.atomic_file import path_text
 from flatstep.last_step import LastStep
 from flatstep.network_updater import NetworkUpdater
 
-from .recorder import CSV_COLUMNS, NETWORK, GroupStep, Recorder, group_steps
+from .recorder import CSV_COLUMNS, NETWORK, GroupStep, Recorder, group_steps, was_refused
 
 __all__ = ["CSVWriter", "GroupStep", "JSONLWriter", "ProgressListener"]
 
@@ -86,7 +86,7 @@ class CSVWriter(_FileWriter):
 
     def write(self, updater: NetworkUpdater, last_step: LastStep, score: float) -> None:
         """Writes the step's rows."""
-        start = (last_step.iteration, last_step.epoch, score, int(last_step.skipped))
+        start = (last_step.iteration, last_step.epoch, score, int(was_refused(last_step)))
         for name, (norm, factor, clipped, rate, ratio) in group_steps(updater, last_step).items():
             clips = int(clipped) if isinstance(clipped, bool) else clipped
             self._rows.writerow((*start, name, norm, factor, clips, rate, ratio))
@@ -126,7 +126,7 @@ class JSONLWriter(_FileWriter):
             "iteration": last_step.iteration,
             "epoch": last_step.epoch,
             "score": _finite(score),
-            "skipped": bool(last_step.skipped),
+            "skipped": was_refused(last_step),
             "nonfinite": list(last_step.nonfinite),
             "layers": layers,
         }

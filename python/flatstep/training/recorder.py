@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from flatstep import _core
-from flatstep._coerce import at_least_one
+from flatstep._coerce import at_least_one, number
 from flatstep.last_step import LastStep
 from flatstep.network_updater import NetworkUpdater
 
@@ -20,7 +20,11 @@ __all__ = [
     "Recorder",
     "group_steps",
     "normalization_groups",
+    "was_refused",
 ]
+
+#: How many steps a recorder knows again: one of each updater that takes turns with others.
+_REMEMBERED = 63
 
 
 #: The name under which the whole network is reported where ClipL2Global gives it a norm.
@@ -84,10 +88,15 @@ def normalization_groups(updater: NetworkUpdater) -> list[NormalizationGroup]:
     return [*groups.values(), *([network] if network else [])]
 
 
+def was_refused(last_step: LastStep) -> bool:
+    """Whether a gradient that is not finite kept the step from being taken: skipped, or raised."""
+    return last_step.skipped or bool(last_step.nonfinite)
+
+
 def group_steps(updater: NetworkUpdater, last_step: LastStep) -> dict[str, GroupStep]:
     """Return what the updater's last step did to each normalisation group, by its name."""
     groups = normalization_groups(updater)
-    if last_step.skipped:
+    if was_refused(last_step):
         return {group.name: GroupStep(None, None, None, None, None) for group in groups}
     return {group.name: _group_step(last_step, group) for group in groups}
 
@@ -133,8 +142,9 @@ class Recorder(Listener):
         2 1.5625 2.5
     """
 
-    #: The step that was recorded last; a class's attribute, as pickles of 0.1 have none.
-    _recorded: tuple[int, int] | None = None
+    #: The steps that were recorded last, of whichever updaters. A class's attribute, as pickles
+    #: have none.
+    _recorded: tuple[tuple[int, int], ...] = ()
 
     def __init__(self, *, every: int = 1) -> None:
         self._every = at_least_one(type(self).__name__, "every", every)
@@ -172,21 +182,19 @@ class Recorder(Listener):
                 f"{where}: updater: expected an updater such as MultiLayerUpdater, got "
                 f"{type(updater).__name__}"
             )
-        try:
-            score = float(score)
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"{where}: score: expected a number, got {type(score).__name__}"
-            ) from None
+        score = number(where, "score", score)
         last_step = updater.last_step
         if last_step is None:
             raise ValueError(f"{where}: expected a step before it, got none; call it after step()")
-        if _identity(updater) == self._recorded:
+        if _identity(updater) in self._recorded:
             raise ValueError(
                 f"{where}: expected a step since the last record, got none: that of iteration "
                 f"{last_step.iteration} is recorded; call it once after each step()"
             )
         self._take(updater, last_step, score)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_recorded"}
 
     def write(self, updater: NetworkUpdater, last_step: LastStep, score: float) -> None:
         """Called with each step that is to be recorded; here it does nothing.
@@ -204,10 +212,10 @@ class Recorder(Listener):
     def _take(self, updater: NetworkUpdater, last_step: LastStep, score: float) -> None:
         if last_step.iteration % self._every == 0:
             self.write(updater, last_step, score)
-        self._recorded = _identity(updater)
+        self._recorded = (*self._recorded[-_REMEMBERED:], _identity(updater))
 
 
 def _identity(updater: NetworkUpdater) -> tuple[int, int]:
-    """What is another after another step of this updater, and for another updater."""
+    """Of the updater's last step: no other step of any updater in this process has it."""
     last = updater._last()
-    return id(updater), 0 if last is None else last.number
+    return (0, 0) if last is None else (last.updater, last.number)

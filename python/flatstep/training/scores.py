@@ -20,7 +20,7 @@ _VERSION = 1
 
 class ScoreListener(Listener):
     """One that counts scores that are not better, and as a solver's listener takes the mean of an
-    epoch's scores, or of those of ``every`` iterations.
+    epoch's scores, or of those of ``every`` iterations; steps that were skipped do not count.
 
     A subclass says in `step` what a score does, and has its own part of the state.
     """
@@ -65,7 +65,9 @@ class ScoreListener(Listener):
             self._take_mean()
 
     def iteration_done(self, solver: StochasticGradientDescent, iteration: int) -> None:
-        """Adds the solver's score to the mean."""
+        """Adds the solver's score to the mean, but that of a step that was skipped."""
+        if solver.last_step.skipped:
+            return
         self._epoch = solver.updater.epoch
         self._sum += solver.score
         self._count += 1

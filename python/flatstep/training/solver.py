@@ -71,9 +71,10 @@ class StochasticGradientDescent:
     2. ``listener.on_gradient_calculation(solver, gradients)`` for each listener: the gradients are
        raw, and a listener that changes them in place changes the step;
     3. ``update_gradient_according_to_params`` and the step, ``parameters -= update``;
-    4. ``listener.iteration_done(solver, iteration)`` for each listener, with the iteration that
-       was just done: ``updater.last_step`` describes it;
-    5. where the score has stopped getting better, the policy "Score" (`LearningRatePolicy`).
+    4. where the score has stopped getting better, the policy "Score" (`LearningRatePolicy`), which
+       0.8 applies last;
+    5. ``listener.iteration_done(solver, iteration)`` for each listener, with the iteration that
+       was just done: ``updater.last_step`` describes it.
 
     The third point is two calls in Deeplearning4j, the second of which reads again what the first
     has written. Here it is the updater's fused ``step``: one pass over the memory, with the same
@@ -204,11 +205,11 @@ class StochasticGradientDescent:
             self.update_gradient_according_to_params(gradients)
             if self.updater.skipped_steps == skipped:
                 self._subtract(gradients)
-        for iteration_done in self._after_step:
-            iteration_done(self, iteration)
         # Where nothing moves, 0.8 has another reason to stop, and leaves the rate.
         if any((self.updater.parameters[key] != array).any() for key, array in before.items()):
             self.updater.apply_learning_rate_score_decay()
+        for iteration_done in self._after_step:
+            iteration_done(self, iteration)
         return score
 
     def _score_stands(self) -> bool:

@@ -59,7 +59,9 @@ class CustomUpdater(Updater, MadeByConstructor, ABC):
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
         if "get_gradient" in vars(cls) and "reads_parameter" not in vars(cls):
-            cls.reads_parameter = "parameter" in inspect.signature(cls.get_gradient).parameters
+            taken = inspect.signature(cls.get_gradient).parameters.values()
+            by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            cls.reads_parameter = sum(one.kind in by_place for one in taken) > 5  # with self
 
     def state_shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """The shapes of state arrays that have not their parameter's, by name.

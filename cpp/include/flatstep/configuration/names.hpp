@@ -37,20 +37,22 @@ constexpr bool has_word(std::string_view name, std::string_view word) {
 
 /// Whether a parameter type is a bias's, where the configuration does not list those that are:
 ///
-///   b, or a name with the word bias in it (bias, bias_ih_l0, in_proj_bias, hiddenBias);
-///   b and digits, or b and one or two letters (b1, b_2, bh, by), of an array with at most one extent
-///   that is not 1.
+///   b, or a name with the word bias or biases in it (bias, bias_ih_l0, in_proj_bias, hiddenBias);
+///   b and digits, b and one or two letters, or b_ and anything (b1, bh, by, b_out), of an array with
+///   at most one extent that is not 1.
 /// @param shape of its array; empty where that is not known, and then it may be such a one
 constexpr bool is_bias_name(std::string_view param, std::span<const std::size_t> shape) {
-  if (param == "b" || detail::has_word(param, "bias") || param.ends_with("Bias")) return true;
+  if (param == "b" || detail::has_word(param, "bias") || detail::has_word(param, "biases") ||
+      param.ends_with("Bias")) {
+    return true;
+  }
   if (!param.starts_with('b') || param.size() < 2) return false;
-  std::string_view rest = param.substr(1);
-  if (rest.front() == '_') rest.remove_prefix(1);
-  const bool numbered = !rest.empty() && std::ranges::all_of(rest, detail::is_digit);
-  const bool lettered =
-      !rest.empty() && rest.size() <= 2 && std::ranges::all_of(rest, detail::is_letter);
+  const std::string_view rest = param.substr(1);
+  const bool joined = rest.front() == '_' && rest.size() > 1;
+  const bool numbered = std::ranges::all_of(rest, detail::is_digit);
+  const bool lettered = rest.size() <= 2 && std::ranges::all_of(rest, detail::is_letter);
   const auto wide = std::ranges::count_if(shape, [](std::size_t extent) { return extent != 1; });
-  return (numbered || lettered) && wide <= 1;
+  return (joined || numbered || lettered) && wide <= 1;
 }
 
 }  // namespace flatstep

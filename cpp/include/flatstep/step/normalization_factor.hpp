@@ -64,10 +64,12 @@ class SumOfSquares {
     large_ += square * other.large_;
     small_ += square * other.small_;
     const double middle = square * other.middle_;
-    if (middle >= least_middle || !(other.middle_ > 0)) [[likely]] {
+    if ((middle >= least_middle && middle <= most_middle) || !(other.middle_ > 0)) [[likely]] {
       middle_ += middle;
-    } else {
+    } else if (middle < least_middle) {
       small_ += square * std::ldexp(other.middle_, -down);
+    } else {
+      large_ += square * std::ldexp(other.middle_, down);
     }
   }
 
@@ -96,8 +98,10 @@ class SumOfSquares {
 
  private:
   static constexpr int down = -2 * norm_exponent;
-  /// Below it a sum stands at the small scale: a chunk's own does, too.
+  /// Below it a sum stands at the small scale: a chunk's own does, too. Above the other a weighted
+  /// one stands at the large scale.
   static constexpr double least_middle = 0x1p-900;
+  static constexpr double most_middle = 0x1p900;
 
   double large_ = 0;
   double middle_ = 0;
