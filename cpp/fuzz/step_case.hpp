@@ -112,6 +112,7 @@ struct Case {
   std::int64_t iteration = 0;
   std::int64_t epoch = 0;
   std::int64_t batch_size = 1;
+  double gradient_scale = 1.0;
   int steps = 1;
   bool applies = true;
   bool monitors = false;
@@ -185,6 +186,7 @@ inline Case read_case(std::span<const std::uint8_t> bytes) {
       {0, 1, 2, 9, 1000, std::int64_t{1} << 40, std::numeric_limits<std::int64_t>::max() - 8});
   c.epoch = in.pick<std::int64_t>({0, 1, 3, 1 << 20});
   c.batch_size = in.pick<std::int64_t>({1, 1, 2, 3, 32, std::numeric_limits<std::int64_t>::max()});
+  c.gradient_scale = in.pick<double>({1.0, 1.0, 1.0, 0.5, 1e-3, 1e-30, 1e3, 1e30});
   const int exponents[] = {0, 0, 0, -10, 10, -60, 60, -120, 120, -600, 600, -1020, 1000};
   const std::size_t kinds = c.is_double ? std::size(exponents) : std::size(exponents) - 4;
   for (Flavour* flavour : {&c.parameters, &c.gradients}) {
@@ -281,6 +283,7 @@ class Network {
     StepOptions options;
     options.epoch = case_.epoch;
     options.batch_size = case_.batch_size;
+    options.gradient_scale = case_.gradient_scale;
     const StepMemory<T> given{read_, case_.applies ? std::span<T* const>() : written_};
     return engine_->step(layout, given, state_, options).status;
   }
@@ -410,6 +413,7 @@ class ScalarOracle {
   bool knows() const {
     if (case_.configuration.semantics != Semantics::dl4j_1_0) return false;
     if (slot_.frozen || slot_.statistic || slot_.pretrain_only) return false;
+    if (case_.gradient_scale > 1) return false;  // it may leave the range
     const NormalizationGroup group = rules_of(layer_.strategy).group;
     if (group != NormalizationGroup::none && group != NormalizationGroup::element) return false;
     for (const std::string_view name : {"Sgd", "NoOp", "Nesterovs", "AdaGrad", "RmsProp", "Adam"}) {
@@ -426,6 +430,9 @@ class ScalarOracle {
     }
     B g = B::exact(g_bits);
     const B p = B::exact(p_bits);
+    if (case_.gradient_scale != 1) {
+      g = g * B::constant(static_cast<long double>(case_.gradient_scale));
+    }
     if (case_.configuration.mini_batch && case_.batch_size != 1) {
       g = g * B::constant(1.0L / static_cast<long double>(case_.batch_size));
     }
