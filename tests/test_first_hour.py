@@ -228,3 +228,16 @@ def test_a_wrong_layout_says_which_side_lacks_what(tmp_path: Path) -> None:
         "params: expected those of the file, W1, b1; missing: b1; unknown: W2 (strict=False leaves "
         "these out)"
     ) in str(caught.value)
+
+
+@pytest.mark.parametrize("more", ["temperature", "temp_erature", "x", "W9"])
+def test_arrays_that_are_not_in_the_file(more: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    fs.create_updater(SGD, arrays("hidden_W", "hidden_b")).save(path)
+    params = arrays("hidden_W", "hidden_b", more)
+    with pytest.raises(fs.CheckpointError, match=f"unknown: {more}"):
+        fs.load_updater(path, params)
+    with pytest.warns(UserWarning, match=f"left out.*{more}"):
+        loaded = fs.load_updater(path, params, strict=False)
+    loaded.step(arrays("hidden_W", "hidden_b", more))
+    np.testing.assert_array_equal(params[more], 0.5)

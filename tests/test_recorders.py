@@ -222,6 +222,26 @@ def test_a_step_that_was_refused_is_recorded_as_such() -> None:
     assert file.getvalue().splitlines()[1].split(",")[3] == "1"
 
 
+@pytest.mark.parametrize("kind", [fs.CSVWriter, fs.JSONLWriter])
+def test_a_log_is_there_before_it_is_closed_and_goes_on(kind: Any, tmp_path: Any) -> None:
+    path, updater = tmp_path / "run.log", made()
+    lines = []
+    for part in range(3):
+        writer = kind(path, append=part > 0)
+        updater.step(gradients(updater, part))
+        writer.record(updater, 1.0)
+        lines.append(len(path.read_text().splitlines()))  # nobody has closed it
+        writer.close()
+        updater.step(gradients(updater, part))
+        with pytest.raises(ValueError, match=r"expected no step after close\(\)"):
+            writer.record(updater, 1.0)
+    rows = lines[2] - lines[1]
+    columns = kind is fs.CSVWriter
+    assert lines == [columns + rows, columns + 2 * rows, columns + 3 * rows]
+    with pytest.raises(TypeError, match="append: expected True or False"):
+        kind(path, append="yes")
+
+
 def test_updates_that_the_caller_subtracts() -> None:
     history, updater = fs.HistoryListener(), made()
     given = gradients(updater, 0)

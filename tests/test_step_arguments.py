@@ -253,3 +253,17 @@ def test_a_numpy_scalar_is_not_bound_nor_written_into() -> None:
     for call in (updater.bind_gradients, updater.update):
         with pytest.raises(TypeError, match=r"make it one with np\.array"):
             call({"s": np.float64(3)})
+
+
+def test_what_accumulate_takes() -> None:
+    updater = fs.create_updater(SGD, np.ones(2))
+    expected = (
+        'accumulate\\(\\): expected the arguments gradients, allow_copy, got "gradient_scale"'
+    )
+    with pytest.raises(TypeError, match=expected):
+        updater.accumulate(np.ones(2), gradient_scale=0.5)
+    with pytest.raises(TypeError, match=r"accumulate\(\): gradients: expected gradients, got none"):
+        updater.accumulate()
+    with pytest.raises(TypeError, match="allow_copy: expected True or False, got 'no'"):
+        updater.accumulate(np.ones(2), allow_copy="no")
+    assert updater.accumulate(gradients=np.ones(2), allow_copy=False)

@@ -236,15 +236,17 @@ def _telling(values: NDArray[np.float64]) -> list[int]:
     """The iterations whose rates are shown: six, and more where those miss what a curve does.
 
     Evenly spaced rows of a cycle may all fall on the same point of it. Where they span less than
-    nine tenths of its range, extremes and the first turns are shown as well.
+    nine tenths of its range, or there are more turns than rows, extremes and the first turns are
+    shown as well.
     """
     shown = set(np.linspace(0, len(values) - 1, 6).astype(int).tolist())
     seen = values[list(shown)]
-    if seen.max() - seen.min() >= 0.9 * (values.max() - values.min()):
-        return sorted(shown)
-    shown.update((int(values.argmin()), int(values.argmax())))
     steps = np.diff(values)
     turns = np.flatnonzero(steps[1:] * steps[:-1] < 0) + 1
+    spanned = seen.max() - seen.min() >= 0.9 * (values.max() - values.min())
+    if spanned and len(turns) <= len(shown):
+        return sorted(shown)
+    shown.update((int(values.argmin()), int(values.argmax())))
     shown.update(turns[:4].tolist())
     return sorted(shown)
 

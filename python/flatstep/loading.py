@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -23,8 +23,9 @@ from .multi_layer_updater import (
     LayerUpdater,
     MultiLayerUpdater,
 )
+from .names import named_by_rules
 from .network_updater import NamedParameters, NetworkUpdater
-from .parameters import Arrays, NamedParameter, by_layer, named_as
+from .parameters import Arrays, KeyStyle, NamedParameter, by_layer, is_nested, named_as
 from .state_dict import put_accumulated
 
 __all__ = ["load_updater"]
@@ -87,7 +88,7 @@ def load_updater(
             slot.key: np.empty(slot.shape, checkpoint.state_dict["dtype"], order=slot.order)
             for slot in checkpoint.layout
         }
-    named = NamedParameters(by_layer(named_as(checkpoint.layout, params, cls.key_style)))
+    named = NamedParameters(by_layer(_named(checkpoint.layout, params, cls.key_style)))
     _core.check_parameters([p.key for p in named], [p.array for p in named])
     given = [_slot(parameter) for parameter in named]
     dtype = checkpoint.state_dict["dtype"]
@@ -121,6 +122,21 @@ def load_updater(
         if key in checkpoint.parameters:
             array[...] = checkpoint.parameters[key]
     return updater
+
+
+def _named(
+    saved: Sequence[SavedSlot], params: Arrays | NDArray[Any], style: KeyStyle
+) -> list[NamedParameter]:
+    """Parameters by the names in the file, and others as `create_updater` reads them."""
+    if not isinstance(params, Mapping) or any(map(is_nested, params.values())):
+        return named_as(saved, params, style)
+    ruled = {parameter.key: parameter for parameter in named_by_rules(params, None)[0]}
+    known = {slot.key: slot for slot in saved}
+    names = {key: known.get(key, parameter) for key, parameter in ruled.items()}
+    return [
+        NamedParameter(key, names[key].layer, names[key].param, parameter.array)
+        for key, parameter in ruled.items()
+    ]
 
 
 def _slot(parameter: NamedParameter) -> SavedSlot:

@@ -16,9 +16,9 @@ import time
 from collections import deque
 from pathlib import Path
 from statistics import fmean
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
-from flatstep._coerce import wrong_type
+from flatstep._coerce import flag, wrong_type
 from flatstep.atomic_file import path_text
 from flatstep.last_step import LastStep
 from flatstep.network_updater import NetworkUpdater
@@ -31,18 +31,42 @@ __all__ = ["CSVWriter", "GroupStep", "JSONLWriter", "ProgressListener"]
 class _FileWriter(Recorder):
     """A recorder that writes every n-th step to a text file, its own or one it is given."""
 
-    def __init__(self, file: str | bytes | os.PathLike[str] | TextIO, *, every: int = 1) -> None:
+    #: A kill loses what has been written in so many seconds at most.
+    _SECONDS = 5.0
+
+    def __init__(
+        self,
+        file: str | bytes | os.PathLike[str] | TextIO,
+        *,
+        every: int = 1,
+        append: bool = False,
+    ) -> None:
         super().__init__(every=every)
         kind = type(self).__name__
+        self._flushed = -math.inf
         self._owns_file = isinstance(file, str | bytes | os.PathLike)
         if isinstance(file, str | bytes | os.PathLike):
+            mode: Literal["a", "w"] = "a" if flag(kind, "append", append) else "w"
             self._file: TextIO = Path(path_text(kind, file)).open(  # noqa: SIM115 (closed in close)
-                "w", encoding="utf-8", newline=""
+                mode, encoding="utf-8", newline=""
             )
         elif hasattr(file, "write"):
             self._file = file
         else:
             raise wrong_type(kind, "file", "a path or an open text file", file)
+
+    def write(self, updater: NetworkUpdater, last_step: LastStep, score: float) -> None:
+        """Writes the step, and flushes the file now and then."""
+        if self._file.closed:
+            raise ValueError(f"{type(self).__name__}: expected no step after close(), got one")
+        self._write(updater, last_step, score)
+        now = time.monotonic()
+        if now - self._flushed >= self._SECONDS:
+            self._flushed = now
+            self._file.flush()
+
+    def _write(self, updater: NetworkUpdater, last_step: LastStep, score: float) -> None:
+        raise NotImplementedError
 
     def close(self) -> None:
         if self._owns_file:
@@ -61,8 +85,10 @@ class CSVWriter(_FileWriter):
     for the ``network``, too.
 
     Args:
-        file: a path (an existing file is replaced) or an open text file, which stays open.
+        file: a path (an existing file is replaced) or an open text file, which stays open. It is
+            flushed with the first step, every five seconds, and by ``close``.
         every: write the steps whose iteration is a multiple of it.
+        append: whether to write behind what an existing file has, as a run that is resumed does.
 
     Example:
         >>> import io, numpy as np, flatstep as fs
@@ -79,13 +105,19 @@ class CSVWriter(_FileWriter):
         <BLANKLINE>
     """
 
-    def __init__(self, file: str | bytes | os.PathLike[str] | TextIO, *, every: int = 1) -> None:
-        super().__init__(file, every=every)
+    def __init__(
+        self,
+        file: str | bytes | os.PathLike[str] | TextIO,
+        *,
+        every: int = 1,
+        append: bool = False,
+    ) -> None:
+        super().__init__(file, every=every, append=append)
         self._rows = csv.writer(self._file, lineterminator="\n")
-        self._rows.writerow(CSV_COLUMNS)
+        if not (self._owns_file and self._file.tell() > 0):  # a log that goes on has its columns
+            self._rows.writerow(CSV_COLUMNS)
 
-    def write(self, updater: NetworkUpdater, last_step: LastStep, score: float) -> None:
-        """Writes the step's rows."""
+    def _write(self, updater: NetworkUpdater, last_step: LastStep, score: float) -> None:
         start = (last_step.iteration, last_step.epoch, score, int(was_refused(last_step)))
         for name, (norm, factor, clipped, rate, ratio) in group_steps(updater, last_step).items():
             clips = int(clipped) if isinstance(clipped, bool) else clipped
@@ -100,8 +132,10 @@ class JSONLWriter(_FileWriter):
     there is no value. A number that JSON cannot hold (NaN, an infinity) is null as well.
 
     Args:
-        file: a path (an existing file is replaced) or an open text file, which stays open.
+        file: a path (an existing file is replaced) or an open text file, which stays open. It is
+            flushed with the first step, every five seconds, and by ``close``.
         every: write the steps whose iteration is a multiple of it.
+        append: whether to write behind what an existing file has, as a run that is resumed does.
 
     Example:
         >>> import io, json, numpy as np, flatstep as fs
@@ -116,8 +150,7 @@ class JSONLWriter(_FileWriter):
         0.25
     """
 
-    def write(self, updater: NetworkUpdater, last_step: LastStep, score: float) -> None:
-        """Writes the step's object."""
+    def _write(self, updater: NetworkUpdater, last_step: LastStep, score: float) -> None:
         layers = {
             name: {field: _finite(value) for field, value in group._asdict().items()}
             for name, group in group_steps(updater, last_step).items()
