@@ -7,7 +7,7 @@ stand AdamW, which is Adam with weight decay, and an updater in Python.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -150,10 +150,12 @@ def errors_of(name: str, defaults: Mapping[str, Any]) -> tuple[ErrorCase, ...]:
                     f"{name}: {argument}: expected a number, got {schedule!r} of type StepSchedule",
                 ),
             )
+    names = [field.name for field in fields(getattr(fs, name))]
     unknown = ErrorCase(
         {"lr": 0.1},
         TypeError,
-        f"{name}.__init__() got an unexpected keyword argument 'lr'",
+        f'{name}: expected the arguments {", ".join(names)}, got "lr"'
+        + ("; lr is learning_rate here" if "learning_rate" in names else ""),
     )
     return (*errors, unknown)
 

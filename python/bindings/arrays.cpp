@@ -213,12 +213,21 @@ T* gradient_memory(py::handle array, const ArrayForm& form, bool written) {
     if (T* const memory = memory_of<T>(array, form)) return memory;
   }
   const std::string what = "gradient " + quoted(form.key);
+  if (!is_array(array) && py::isinstance(array, py::module_::import("numpy").attr("generic"))) {
+    throw py::type_error(what + ": expected an array of shape " + text(form.shape) +
+                         ", that of the parameter, got a scalar of type " +
+                         std::string(py::str(py::type::handle_of(array).attr("__name__"))) +
+                         (form.shape.empty() ? "; make it an array with np.array"
+                                             : "; sum or average over the batch alone (axis=0)"));
+  }
   require_array(array, what);
   require_dtype<T>(array, what);
   if (shape_of(array) != form.shape) {
+    const auto shape = shape_of(array);
+    const bool as_many = form.size() == ArrayForm{"", shape, true, true}.size();
     throw py::value_error(what + ": expected shape " + text(form.shape) +
-                          ", that of the parameter, got " + text(shape_of(array)) +
-                          "; reshape or transpose it");
+                          ", that of the parameter, got " + text(shape) +
+                          (as_many ? "; reshape or transpose it" : ""));
   }
   require_memory(array, what, written, "");
   throw py::value_error(what + ": expected " + (form.c_contiguous ? "C" : "F") +

@@ -189,3 +189,38 @@ def take_fields(where: str, instance: Any) -> None:
         value, take = getattr(instance, field.name), _TAKE.get(kinds[field.name])
         if take is not None and (value is not None or field.default is not None):
             object.__setattr__(instance, field.name, take(where, field.name, value))
+
+
+# ------------------------------------------------------------------------- arguments by their names
+
+#: What other libraries call arguments that flatstep has, too.
+_ELSEWHERE = {
+    "lr": ("learning_rate",),
+    "betas": ("beta1", "beta2"),
+    "beta_1": ("beta1",),
+    "beta_2": ("beta2",),
+    "b1": ("beta1",),
+    "b2": ("beta2",),
+    "eps": ("epsilon",),
+    "optimizer": ("updater",),
+    "wd": ("weight_decay",),
+}
+
+
+class KnowsItsArguments:
+    """A dataclass that says the names of its arguments where it is given one that it has not."""
+
+    def __new__(cls, *_: Any, **named: Any) -> Any:
+        owner = next(base for base in cls.__mro__ if "__init__" in vars(base))
+        if named and "__dataclass_fields__" in vars(owner):  # no __init__ of a user's own
+            expected = [field.name for field in fields(owner) if field.init]
+            unknown = [name for name in named if name not in expected]
+            if unknown:
+                raise TypeError(_unknown_argument(cls.__name__, unknown[0], expected))
+        return super().__new__(cls)
+
+
+def _unknown_argument(where: str, name: str, expected: list[str]) -> str:
+    ours = [other for other in _ELSEWHERE.get(name, ()) if other in expected]
+    remedy = f"; {name} is {' and '.join(ours)} here" if ours else ""
+    return f'{where}: expected the arguments {", ".join(expected)}, got "{name}"{remedy}'

@@ -17,6 +17,7 @@ import numpy as np
 from flatstep import _core, schedules, updaters
 from flatstep._coerce import (
     FrozenMapping,
+    KnowsItsArguments,
     integer,
     mapping,
     string,
@@ -106,7 +107,7 @@ take_as(Semantics, string)
 take_as(OnNonfinite, string)
 
 
-class _Configuration:
+class _Configuration(KnowsItsArguments):
     """Takes every field in its one form; prints the fields that are not at their defaults."""
 
     def __post_init__(self) -> None:

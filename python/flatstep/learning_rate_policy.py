@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from flatstep import _core
-from flatstep._coerce import integer, number, take_fields, wrong_type
+from flatstep._coerce import KnowsItsArguments, integer, number, take_fields, wrong_type
 
 __all__ = ["LearningRatePolicy"]
 
@@ -25,7 +25,7 @@ _NEEDED: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, repr=False)
-class LearningRatePolicy:
+class LearningRatePolicy(KnowsItsArguments):
     r"""Deeplearning4j 0.8's learning-rate decay, for ``semantics="dl4j-0.8"`` only.
 
     Unlike a schedule, a policy compounds: each step changes the rate that the step before it left,

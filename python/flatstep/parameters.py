@@ -24,6 +24,7 @@ __all__ = [
     "name_text",
     "named_as",
     "named_parameters",
+    "quoted_list",
 ]
 
 #: ``{"0_W": a}``, ``{"fc1": {"kernel": a}}``, ``[{"W": a}, …]`` or ``[[a, b], …]``.
@@ -188,7 +189,7 @@ def named_as(
             parts = ("", text) if name is None else (name.layer, name.param)
             named.append(NamedParameter(text, *parts, array))
         else:
-            remedy = f"expected {_list(known)}" if what == "gradients" else ""
+            remedy = f"expected {quoted_list(known)}" if what == "gradients" else ""
             named.append(NamedParameter(text, *style.split(text, remedy), array))
     return named
 
@@ -271,9 +272,14 @@ def _by_slot(
     given = set()
     for named in named_as(layout, gradients, style, "gradients"):
         place = places.get(named.key)
+        if place is None and not isinstance(gradients, Mapping):
+            raise ParameterKeyError(
+                "gradients: expected a dict by key, as the parameters have names "
+                f"({quoted_list(places)}), got a {type(gradients).__name__}"
+            )
         if place is None:
             raise ParameterKeyError(
-                f'gradients: unknown key "{named.key}"; expected {_list(places)}'
+                f'gradients: unknown key "{named.key}"; expected {quoted_list(places)}'
             )
         if named.key in given:
             raise ParameterKeyError(f'gradients: the key "{named.key}" occurs twice')
@@ -282,8 +288,8 @@ def _by_slot(
     missing = [slot.key for slot in layout if slot.key not in given and slot.layer not in frozen]
     if missing:
         raise ParameterKeyError(
-            f"gradients: missing {_list(missing)}; expected one gradient per parameter (only a "
-            "frozen layer's may be missing)"
+            f"gradients: missing {quoted_list(missing)}; expected one gradient per parameter (only "
+            "a frozen layer's may be missing)"
         )
     for slot, array in zip(layout, found, strict=True):
         if array is None and slot.layer not in frozen:
@@ -308,7 +314,8 @@ def _split_flat(layout: Sequence[Slot], flat: NDArray[Any]) -> list[Any]:
     ]
 
 
-def _list(keys: Any, most: int = 12) -> str:
+def quoted_list(keys: Iterable[str], most: int = 12) -> str:
+    """Keys as a message lists them: the first of them, and how many there are."""
     quoted = [f'"{key}"' for key in keys]
     if len(quoted) > most:
         quoted[most:] = [f"… ({len(quoted)} in all)"]

@@ -13,7 +13,7 @@ from . import _core
 from .configuration import MultiLayerConfiguration
 from .errors import ParameterKeyError
 from .layout import Slot
-from .parameters import NamedParameter
+from .parameters import NamedParameter, quoted_list
 
 __all__ = ["WithPoints"]
 
@@ -35,7 +35,7 @@ class WithPoints(_core.Updater):
         try:
             return self._places[key]
         except KeyError:
-            keys = ", ".join(f'"{slot.key}"' for slot in self._slots[:12])
+            keys = quoted_list(slot.key for slot in self._slots)
             raise ParameterKeyError(f'unknown key "{key}"; expected one of {keys}') from None
 
     def averages(self, key: str) -> NDArray[Any]:

@@ -27,7 +27,7 @@ from typing import Any, NoReturn, TypeAlias, TypeVar, get_args, get_origin
 
 import numpy as np
 
-from flatstep._coerce import field_types, is_number, wrong_type
+from flatstep._coerce import KnowsItsArguments, field_types, is_number, wrong_type
 from flatstep._shown import cut, listed, short, shown, whole, within
 
 __all__ = [
@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 
-class Named:
+class Named(KnowsItsArguments):
     """What is saved with the name of its class: updaters and schedules."""
 
 
