@@ -299,3 +299,9 @@ def wheel(session: nox.Session) -> None:
 def other_machines(session: nox.Session) -> None:
     """The C++ tests and the wheel on emulated machines; after `wheel`. For Linux, with qemu."""
     session.run(".ci/other-machines", external=True)
+
+
+@nox.session(venv_backend="none")
+def cross_wheels(session: nox.Session) -> None:
+    """The wheel for Linux on aarch64, cross-compiled, tested under qemu. For Debian on x86-64."""
+    session.run(".ci/cross-wheels", *session.posargs, external=True)
