@@ -303,5 +303,8 @@ def other_machines(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def cross_wheels(session: nox.Session) -> None:
-    """The wheel for Linux on aarch64, cross-compiled, tested under qemu. For Debian on x86-64."""
+    """Wheels for Linux on aarch64 and for musl, cross-compiled and tested. For Debian on x86-64.
+
+    One alone: nox -s cross_wheels -- musllinux-x86_64.
+    """
     session.run(".ci/cross-wheels", *session.posargs, external=True)
