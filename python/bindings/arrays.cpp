@@ -222,8 +222,7 @@ T* gradient_memory(py::handle array, const ArrayForm& form, bool written) {
   }
   require_array(array, what);
   require_dtype<T>(array, what);
-  if (shape_of(array) != form.shape) {
-    const auto shape = shape_of(array);
+  if (const auto shape = shape_of(array); shape != form.shape) {
     const bool as_many = form.size() == ArrayForm{"", shape, true, true}.size();
     throw py::value_error(what + ": expected shape " + text(form.shape) +
                           ", that of the parameter, got " + text(shape) +
