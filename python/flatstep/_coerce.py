@@ -88,11 +88,11 @@ def integer(where: str, argument: str, value: Any) -> int:
         raise wrong_type(where, argument, "an integer", value) from None
 
 
-def at_least_one(where: str, argument: str, value: Any) -> int:
-    """`value` as an int >= 1."""
+def at_least(least: int, where: str, argument: str, value: Any) -> int:
+    """`value` as an int >= `least`."""
     number_of = integer(where, argument, value)
-    if number_of < 1:
-        raise ValueError(f"{where}: {argument}: expected an integer >= 1, got {number_of}")
+    if number_of < least:
+        raise ValueError(f"{where}: {argument}: expected an integer >= {least}, got {number_of}")
     return number_of
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flatstep._coerce import at_least_one, is_number, number, take_as, wrong_type
+from flatstep._coerce import at_least, is_number, number, take_as, wrong_type
 
 from .base import Formula, ScheduleType, items
 
@@ -285,7 +285,7 @@ class TableSchedule(Formula):
         return cls(
             tuple(
                 _number_of(where, f"function({i})", function(i))
-                for i in range(at_least_one(where, "steps", steps))
+                for i in range(at_least(1, where, "steps", steps))
             ),
             schedule_type,
         )

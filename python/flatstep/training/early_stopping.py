@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from flatstep._coerce import flag, number
+from flatstep._coerce import at_least, flag, number
 from flatstep.network_updater import NetworkUpdater
 from flatstep.snapshot import Snapshot, require_snapshot_of, take_snapshot
 from flatstep.state_dict import put_accumulated
 
-from .scores import ScoreListener, count, not_negative
+from .scores import ScoreListener, not_negative
 from .solver import StochasticGradientDescent
 
 __all__ = ["EarlyStopping"]
@@ -176,7 +176,7 @@ class EarlyStopping(ScoreListener):
     def _legal_state(self, where: str, given: Mapping[str, Any]) -> dict[str, Any]:
         iteration, snapshot = given["best_iteration"], given["snapshot"]
         if iteration is not None:
-            iteration = count(where, "best_iteration", iteration)
+            iteration = at_least(0, where, "best_iteration", iteration)
         if snapshot is not None:
             require_snapshot_of(self.updater, snapshot, f"{where}: snapshot")
         elif self.restore_best and iteration is not None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from flatstep._coerce import number
+from flatstep._coerce import at_least, number
 from flatstep.network_updater import NetworkUpdater
 from flatstep.rates import places_with_rate, replace_rates
 
-from .scores import ScoreListener, count, finite, not_negative, one_of
+from .scores import ScoreListener, finite, not_negative, one_of
 
 __all__ = ["ReduceLROnPlateau"]
 
@@ -84,7 +84,7 @@ class ReduceLROnPlateau(ScoreListener):
             raise ValueError(f"{where}: factor: expected a number in [0, 1), got {factor!r}")
         self.threshold = finite(where, "threshold", threshold)
         self.threshold_mode = one_of(where, "threshold_mode", threshold_mode, ("rel", "abs"))
-        self.cooldown = count(where, "cooldown", cooldown)
+        self.cooldown = at_least(0, where, "cooldown", cooldown)
         self.min_lr = not_negative(where, "min_lr", min_lr)
         self.eps = not_negative(where, "eps", eps)
         places_with_rate(updater, updater.layout, where, None, None)
@@ -134,4 +134,6 @@ class ReduceLROnPlateau(ScoreListener):
         return {"cooldown_counter": self.cooldown_counter}
 
     def _legal_state(self, where: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        return {"cooldown_counter": count(where, "cooldown_counter", given["cooldown_counter"])}
+        return {
+            "cooldown_counter": at_least(0, where, "cooldown_counter", given["cooldown_counter"])
+        }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 from flatstep import _core
-from flatstep._coerce import at_least_one, number
+from flatstep._coerce import at_least, number
 from flatstep.last_step import LastStep
 from flatstep.network_updater import NetworkUpdater
 
@@ -147,7 +147,7 @@ class Recorder(Listener):
     _recorded: tuple[tuple[int, int], ...] = ()
 
     def __init__(self, *, every: int = 1) -> None:
-        self._every = at_least_one(type(self).__name__, "every", every)
+        self._every = at_least(1, type(self).__name__, "every", every)
 
     def record(self, updater: NetworkUpdater, score: float) -> None:
         """Record the step that the updater has just taken.

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from flatstep import _core
-from flatstep._coerce import at_least_one, integer, number
+from flatstep._coerce import at_least, number
 from flatstep._shown import listed, shown
 from flatstep.network_updater import NetworkUpdater
 
 from .solver import Listener, StochasticGradientDescent
 
-__all__ = ["ScoreListener", "count", "finite", "not_negative", "one_of"]
+__all__ = ["ScoreListener", "finite", "not_negative", "one_of"]
 
 _VERSION = 1
 
@@ -36,8 +36,8 @@ class ScoreListener(Listener):
             )
         self.updater = updater
         self.mode = one_of(where, "mode", mode, ("min", "max"))
-        self.patience = count(where, "patience", patience)
-        self.every = None if every is None else at_least_one(where, "every", every)
+        self.patience = at_least(0, where, "patience", patience)
+        self.every = None if every is None else at_least(1, where, "every", every)
         self.best = math.inf if self.mode == "min" else -math.inf
         self.num_bad_epochs = 0
         self._sum, self._count, self._epoch = 0.0, 0, 0
@@ -144,7 +144,8 @@ class ScoreListener(Listener):
             )
         best, total = (number(where, name, state_dict[name]) for name in ("best", "sum"))
         bad, number_of, epoch = (
-            count(where, name, state_dict[name]) for name in ("num_bad_epochs", "count", "epoch")
+            at_least(0, where, name, state_dict[name])
+            for name in ("num_bad_epochs", "count", "epoch")
         )
         own = self._legal_state(where, state_dict)
         self.best, self.num_bad_epochs = best, bad
@@ -174,12 +175,4 @@ def not_negative(where: str, argument: str, value: Any) -> float:
     taken = finite(where, argument, value)
     if taken < 0:
         raise ValueError(f"{where}: {argument}: expected a finite number >= 0, got {taken}")
-    return taken
-
-
-def count(where: str, argument: str, value: Any) -> int:
-    """The value as an integer >= 0."""
-    taken = integer(where, argument, value)
-    if taken < 0:
-        raise ValueError(f"{where}: {argument}: expected an integer >= 0, got {taken}")
     return taken
