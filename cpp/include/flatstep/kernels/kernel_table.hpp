@@ -17,6 +17,7 @@ that look for them; compile without"
 compile with -msse2 -mfpmath=sse"
 #endif
 
+#include <flatstep/kernels/storage_kernels.hpp>
 #include <flatstep/updaters/updaters.hpp>
 
 #include <cstddef>
@@ -90,6 +91,8 @@ struct KernelTable {
   void (*average)(T* a, const T* p, std::size_t size, T decay, T one_minus_decay);
   /// sum += x.
   void (*accumulate)(T* sum, const T* x, std::size_t size);
+  ElementKernels<T> elements;
+  StorageKernels<T> storage;
 };
 
 }  // namespace flatstep

@@ -10,6 +10,7 @@
 #include <flatstep/kernels/count_clipped.hpp>
 #include <flatstep/kernels/kernel_table.hpp>
 #include <flatstep/kernels/pass.hpp>
+#include <flatstep/kernels/storage.hpp>
 #include <flatstep/kernels/sum_of_squares.hpp>
 
 namespace flatstep {
@@ -29,6 +30,26 @@ constexpr KernelRow<typename V::value_type> make_kernel_row() {
   return make_kernel_row<V, U>(Flags<0, 1, 2, 3, 4, 5, 6, 7>{});
 }
 
+template <class V, class Code>
+constexpr CodeKernels make_code_kernels() {
+  return {&Code::template decode<V>, &Code::template encode<V>};
+}
+
+template <class V>
+constexpr StorageKernels<typename V::value_type> make_storage_kernels() {
+  if constexpr (sizeof(typename V::value_type) == sizeof(float)) {
+    return {&join<V>,
+            &split<V>,
+            {{nullptr, nullptr},
+             make_code_kernels<V, detail::BFloat16Code>(),
+             make_code_kernels<V, detail::NonNegative16Code>(),
+             make_code_kernels<V, detail::Signed8Code>(),
+             make_code_kernels<V, detail::NonNegative8Code>()}};
+  } else {
+    return {};
+  }
+}
+
 /// All kernels on vectors V, with D the vector of double of the same target.
 template <class V, class D, class... U>
 constexpr KernelTable<typename V::value_type> make_kernel_table(UpdaterList<U...>) {
@@ -38,7 +59,9 @@ constexpr KernelTable<typename V::value_type> make_kernel_table(UpdaterList<U...
           &count_clipped<V>,
           &subtract<V>,
           &average<V>,
-          &accumulate<V>};
+          &accumulate<V>,
+          {&widen<V>, &narrow<V>, &sum_of_squares_of<V, D>, &all_finite_of<V>},
+          make_storage_kernels<V>()};
 }
 
 }  // namespace flatstep

@@ -65,32 +65,51 @@ struct Multiplied {
   D operator()(D x) const { return factor * x; }
 };
 
-template <class D, class T, class Scale>
-inline double sum_in_lanes(const T* x, std::size_t size, Scale scale) {
-  constexpr std::size_t registers = norm_lanes / D::lanes;
-  D sums[registers];
+/// The sums under way.
+template <class D>
+class Lanes {
+ public:
+  Lanes() {
 #pragma GCC unroll 16
-  for (D& sum : sums) sum = D::zero();
-  std::size_t i = 0;
-  for (; size - i >= norm_lanes; i += norm_lanes) {
+    for (D& sum : sums_) sum = D::zero();
+  }
+
+  /// Adds the squares of `size` more; not the last ones are multiples of norm_lanes.
+  template <class T, class Scale>
+  void add(const T* x, std::size_t size, Scale scale) {
+    std::size_t i = 0;
+    for (; size - i >= norm_lanes; i += norm_lanes) {
+#pragma GCC unroll 16
+      for (std::size_t k = 0; k < registers; ++k) {
+        const D v = scale(load_as_double<D>(x + i + k * D::lanes));
+        sums_[k] = fma(v, v, sums_[k]);
+      }
+    }
 #pragma GCC unroll 16
     for (std::size_t k = 0; k < registers; ++k) {
-      const D v = scale(load_as_double<D>(x + i + k * D::lanes));
-      sums[k] = fma(v, v, sums[k]);
+      if (size - i < D::lanes) {
+        const D v = scale(load_as_double<D>(x + i, size - i));
+        sums_[k] = fma(v, v, sums_[k]);
+        break;
+      }
+      const D v = scale(load_as_double<D>(x + i));
+      sums_[k] = fma(v, v, sums_[k]);
+      i += D::lanes;
     }
   }
-#pragma GCC unroll 16
-  for (std::size_t k = 0; k < registers; ++k) {
-    if (size - i < D::lanes) {
-      const D v = scale(load_as_double<D>(x + i, size - i));
-      sums[k] = fma(v, v, sums[k]);
-      break;
-    }
-    const D v = scale(load_as_double<D>(x + i));
-    sums[k] = fma(v, v, sums[k]);
-    i += D::lanes;
-  }
-  return combine_lanes<D>(sums);
+
+  double combine() { return combine_lanes<D>(sums_); }
+
+ private:
+  static constexpr std::size_t registers = norm_lanes / D::lanes;
+  D sums_[registers];
+};
+
+template <class D, class T, class Scale>
+inline double sum_in_lanes(const T* x, std::size_t size, Scale scale) {
+  Lanes<D> lanes;
+  lanes.add(x, size, scale);
+  return lanes.combine();
 }
 
 }  // namespace detail

@@ -25,6 +25,17 @@ struct AllLanes {
   static void store(V v, typename V::value_type* p, std::size_t k = 0) {
     v.store(p + k * V::lanes);
   }
+  /// float, for double's vectors.
+  static V load_widened(const float* p) { return V::load_widened(p); }
+  /// Numbers of 8, 16 or 32 bits, for float's vectors.
+  template <class N>
+  static auto load_bits(const N* p) {
+    return V::Bits::load(p);
+  }
+  template <class N>
+  static void store_bits(const auto& bits, N* p) {
+    bits.store(p);
+  }
 };
 
 template <class V>
@@ -36,6 +47,19 @@ struct FirstLanes {
     return V::load_partial(p, size);
   }
   void store(V v, typename V::value_type* p, std::size_t = 0) const { v.store_partial(p, size); }
+  V load_widened(const float* p) const { return V::load_widened_partial(p, size); }
+  template <class N>
+  auto load_bits(const N* p) const {
+    N lanes[V::lanes] = {};
+    for (std::size_t i = 0; i < size; ++i) lanes[i] = p[i];
+    return V::Bits::load(lanes);
+  }
+  template <class N>
+  void store_bits(const auto& bits, N* p) const {
+    N lanes[V::lanes];
+    bits.store(lanes);
+    for (std::size_t i = 0; i < size; ++i) p[i] = lanes[i];
+  }
 };
 
 template <class V, std::size_t Group = 1, class Body>

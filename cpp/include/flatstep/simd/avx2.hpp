@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include <cstddef>
+#include <cstdint>
 
 namespace flatstep::avx2 {
 
@@ -18,6 +19,67 @@ struct Vector<float> {
 
   struct Mask {
     __m256 bits;
+  };
+
+  struct Bits {
+    __m256i v;
+
+    static Bits broadcast(std::uint32_t x) { return {_mm256_set1_epi32(static_cast<int>(x))}; }
+    static Bits load(const std::uint32_t* p) {
+      return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))};
+    }
+    static Bits load(const std::uint16_t* p) {
+      return {_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+    }
+    static Bits load(const std::uint8_t* p) {
+      return {_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))};
+    }
+    static Bits load(const std::int16_t* p) {
+      return {_mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+    }
+    static Bits load(const std::int8_t* p) {
+      return {_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))};
+    }
+    void store(std::uint16_t* p) const {
+      const __m256i low = _mm256_and_si256(v, _mm256_set1_epi32(0xffff));
+      const __m128i packed =
+          _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(p), packed);
+    }
+    void store(std::uint8_t* p) const {
+      const __m256i low = _mm256_and_si256(v, _mm256_set1_epi32(0xff));
+      const __m128i packed =
+          _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(packed, packed));
+    }
+
+    friend Bits operator+(Bits a, Bits b) { return {_mm256_add_epi32(a.v, b.v)}; }
+    friend Bits operator-(Bits a, Bits b) { return {_mm256_sub_epi32(a.v, b.v)}; }
+    friend Bits operator&(Bits a, Bits b) { return {_mm256_and_si256(a.v, b.v)}; }
+    friend Bits operator|(Bits a, Bits b) { return {_mm256_or_si256(a.v, b.v)}; }
+    friend Bits operator^(Bits a, Bits b) { return {_mm256_xor_si256(a.v, b.v)}; }
+    friend Bits merge(Bits mask, Bits a, Bits b) {
+      return {_mm256_or_si256(_mm256_and_si256(mask.v, a.v), _mm256_andnot_si256(mask.v, b.v))};
+    }
+    template <int n>
+    friend Bits shift_left(Bits a) {
+      return {_mm256_slli_epi32(a.v, n)};
+    }
+    template <int n>
+    friend Bits shift_right(Bits a) {
+      return {_mm256_srli_epi32(a.v, n)};
+    }
+    friend Bits min(Bits a, Bits b) { return {_mm256_min_epu32(a.v, b.v)}; }
+    friend Bits max(Bits a, Bits b) { return {_mm256_max_epu32(a.v, b.v)}; }
+    friend Bits keep(Mask mask, Bits a) {
+      return {_mm256_and_si256(_mm256_castps_si256(mask.bits), a.v)};
+    }
+    friend std::uint32_t largest(Bits a) {
+      __m128i four = _mm_max_epu32(_mm256_castsi256_si128(a.v), _mm256_extracti128_si256(a.v, 1));
+      four = _mm_max_epu32(four, _mm_shuffle_epi32(four, _MM_SHUFFLE(1, 0, 3, 2)));
+      four = _mm_max_epu32(four, _mm_shuffle_epi32(four, _MM_SHUFFLE(2, 3, 0, 1)));
+      return static_cast<std::uint32_t>(_mm_cvtsi128_si32(four));
+    }
   };
 
   __m256 v;
@@ -62,6 +124,10 @@ struct Vector<float> {
   }
   friend Mask not_equal(Vector a, Vector b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_NEQ_UQ)}; }
   friend Vector keep(Mask mask, Vector a) { return {_mm256_and_ps(mask.bits, a.v)}; }
+
+  static Vector of_bits(Bits a) { return {_mm256_castsi256_ps(a.v)}; }
+  friend Bits bits(Vector a) { return {_mm256_castps_si256(a.v)}; }
+  static Vector of_integers(Bits a) { return {_mm256_cvtepi32_ps(a.v)}; }
 
  private:
   static __m256 sign_bits() { return _mm256_set1_ps(-0.0f); }

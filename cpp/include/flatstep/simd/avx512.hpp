@@ -9,6 +9,7 @@
 #include <immintrin.h>
 
 #include <cstddef>
+#include <cstdint>
 
 namespace flatstep::avx512 {
 
@@ -22,6 +23,65 @@ struct Vector<float> {
 
   struct Mask {
     __mmask16 bits;
+  };
+
+  struct Bits {
+    __m512i v;
+
+    static Bits broadcast(std::uint32_t x) { return {_mm512_set1_epi32(static_cast<int>(x))}; }
+    static Bits load(const std::uint32_t* p) { return {_mm512_loadu_si512(p)}; }
+    static Bits load(const std::uint16_t* p) {
+      return {_mm512_maskz_cvtepu16_epi32(all(true).bits,
+                                          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+    }
+    static Bits load(const std::uint8_t* p) {
+      return {_mm512_maskz_cvtepu8_epi32(all(true).bits,
+                                         _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+    }
+    static Bits load(const std::int16_t* p) {
+      return {_mm512_maskz_cvtepi16_epi32(all(true).bits,
+                                          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+    }
+    static Bits load(const std::int8_t* p) {
+      return {_mm512_maskz_cvtepi8_epi32(all(true).bits,
+                                         _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+    }
+    void store(std::uint16_t* p) const {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                          _mm512_maskz_cvtepi32_epi16(all(true).bits, v));
+    }
+    void store(std::uint8_t* p) const {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                       _mm512_maskz_cvtepi32_epi8(all(true).bits, v));
+    }
+
+    friend Bits operator+(Bits a, Bits b) { return {_mm512_add_epi32(a.v, b.v)}; }
+    friend Bits operator-(Bits a, Bits b) { return {_mm512_sub_epi32(a.v, b.v)}; }
+    friend Bits operator&(Bits a, Bits b) { return {_mm512_and_si512(a.v, b.v)}; }
+    friend Bits operator|(Bits a, Bits b) { return {_mm512_or_si512(a.v, b.v)}; }
+    friend Bits operator^(Bits a, Bits b) { return {_mm512_xor_si512(a.v, b.v)}; }
+    friend Bits merge(Bits mask, Bits a, Bits b) {
+      return {_mm512_ternarylogic_epi32(mask.v, a.v, b.v, 0xca)};
+    }
+    template <int n>
+    friend Bits shift_left(Bits a) {
+      return {_mm512_maskz_slli_epi32(all(true).bits, a.v, n)};
+    }
+    template <int n>
+    friend Bits shift_right(Bits a) {
+      return {_mm512_maskz_srli_epi32(all(true).bits, a.v, n)};
+    }
+    friend Bits min(Bits a, Bits b) { return {_mm512_maskz_min_epu32(all(true).bits, a.v, b.v)}; }
+    friend Bits max(Bits a, Bits b) { return {_mm512_maskz_max_epu32(all(true).bits, a.v, b.v)}; }
+    friend Bits keep(Mask mask, Bits a) { return {_mm512_maskz_mov_epi32(mask.bits, a.v)}; }
+    friend std::uint32_t largest(Bits a) {
+      const __m256i half = _mm256_max_epu32(_mm512_maskz_extracti32x8_epi32(0xff, a.v, 0),
+                                            _mm512_maskz_extracti32x8_epi32(0xff, a.v, 1));
+      __m128i four = _mm_max_epu32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+      four = _mm_max_epu32(four, _mm_shuffle_epi32(four, _MM_SHUFFLE(1, 0, 3, 2)));
+      four = _mm_max_epu32(four, _mm_shuffle_epi32(four, _MM_SHUFFLE(2, 3, 0, 1)));
+      return static_cast<std::uint32_t>(_mm_cvtsi128_si32(four));
+    }
   };
 
   __m512 v;
@@ -52,6 +112,10 @@ struct Vector<float> {
   }
   friend Mask not_equal(Vector a, Vector b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_NEQ_UQ)}; }
   friend Vector keep(Mask mask, Vector a) { return {_mm512_maskz_mov_ps(mask.bits, a.v)}; }
+
+  static Vector of_bits(Bits a) { return {_mm512_castsi512_ps(a.v)}; }
+  friend Bits bits(Vector a) { return {_mm512_castps_si512(a.v)}; }
+  static Vector of_integers(Bits a) { return {_mm512_maskz_cvtepi32_ps(all(true).bits, a.v)}; }
 
  private:
   static __m512 sign_bits() { return _mm512_set1_ps(-0.0f); }

@@ -11,6 +11,14 @@
 //   abs, copysign    change the sign bit only, also of NaN and subnormals
 //   not_equal        true where either is NaN
 //   keep(mask, x)    x where the mask is set, +0 elsewhere
+// and, of vectors of float, Bits, as many unsigned numbers of 32 bits:
+//   load             of 8 or 16 bits, too, of signed ones with copies of their sign
+//   store            the low 8 or 16 bits
+//   + - & | ^        modulo 2^32; shift_left<n>, shift_right<n>: zeros come in
+//   merge(mask, a, b) a's bits where the mask's are set, b's elsewhere
+//   min, max, keep   as above; largest: the greatest of all
+//   bits, of_bits    a vector's bits, and the vector of bits: nothing is moved
+//   of_integers      each number, taken as signed and below 2^24, as a float
 // Under FlushSubnormals arithmetic, comparisons, min, max and widening take and give zeros for
 // subnormals, with their sign; what moves bits (load, store, abs, copysign, keep) moves them as
 // they are. All targets but sse2 agree in every bit, NaN's sign and payload left aside. (Here fma
@@ -21,6 +29,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace flatstep::emulated {
 
@@ -32,6 +41,80 @@ struct Vector {
 
   struct Mask {
     bool lane[lanes];
+  };
+
+  struct Bits {
+    std::uint32_t v[lanes];
+
+    static Bits broadcast(std::uint32_t x) {
+      return each([&](std::size_t) { return x; });
+    }
+    static Bits load(const std::uint32_t* p) { return widened(p); }
+    static Bits load(const std::uint16_t* p) { return widened(p); }
+    static Bits load(const std::uint8_t* p) { return widened(p); }
+    static Bits load(const std::int16_t* p) { return widened(p); }
+    static Bits load(const std::int8_t* p) { return widened(p); }
+    void store(std::uint16_t* p) const {
+      for (std::size_t i = 0; i < lanes; ++i) p[i] = static_cast<std::uint16_t>(v[i]);
+    }
+    void store(std::uint8_t* p) const {
+      for (std::size_t i = 0; i < lanes; ++i) p[i] = static_cast<std::uint8_t>(v[i]);
+    }
+
+    friend Bits operator+(Bits a, Bits b) {
+      return each([&](std::size_t i) { return a.v[i] + b.v[i]; });
+    }
+    friend Bits operator-(Bits a, Bits b) {
+      return each([&](std::size_t i) { return a.v[i] - b.v[i]; });
+    }
+    friend Bits operator&(Bits a, Bits b) {
+      return each([&](std::size_t i) { return a.v[i] & b.v[i]; });
+    }
+    friend Bits operator|(Bits a, Bits b) {
+      return each([&](std::size_t i) { return a.v[i] | b.v[i]; });
+    }
+    friend Bits operator^(Bits a, Bits b) {
+      return each([&](std::size_t i) { return a.v[i] ^ b.v[i]; });
+    }
+    friend Bits merge(Bits mask, Bits a, Bits b) {
+      return each([&](std::size_t i) { return (a.v[i] & mask.v[i]) | (b.v[i] & ~mask.v[i]); });
+    }
+    template <int n>
+    friend Bits shift_left(Bits a) {
+      return each([&](std::size_t i) { return a.v[i] << n; });
+    }
+    template <int n>
+    friend Bits shift_right(Bits a) {
+      return each([&](std::size_t i) { return a.v[i] >> n; });
+    }
+    friend Bits min(Bits a, Bits b) {
+      return each([&](std::size_t i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
+    }
+    friend Bits max(Bits a, Bits b) {
+      return each([&](std::size_t i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
+    }
+    friend Bits keep(Mask mask, Bits a) {
+      return each([&](std::size_t i) { return mask.lane[i] ? a.v[i] : 0u; });
+    }
+    friend std::uint32_t largest(Bits a) {
+      std::uint32_t most = 0;
+      for (const std::uint32_t x : a.v) most = x > most ? x : most;
+      return most;
+    }
+
+    template <class F>
+    static Bits each(F&& lane) {
+      Bits result{};
+      for (std::size_t i = 0; i < lanes; ++i) result.v[i] = lane(i);
+      return result;
+    }
+    /// Signed numbers with copies of their sign.
+    template <class N>
+    static Bits widened(const N* p) {
+      return each([&](std::size_t i) {
+        return static_cast<std::uint32_t>(static_cast<std::int32_t>(p[i]));
+      });
+    }
   };
 
   T v[lanes];
@@ -138,6 +221,17 @@ struct Vector {
 
   friend Vector keep(Mask mask, Vector a) {
     return each([&](std::size_t i) { return mask.lane[i] ? a.v[i] : T(0); });
+  }
+
+  static Vector of_bits(Bits a) {
+    return each([&](std::size_t i) { return __builtin_bit_cast(float, a.v[i]); });
+  }
+  friend Bits bits(Vector a) {
+    return Bits::each([&](std::size_t i) { return __builtin_bit_cast(std::uint32_t, a.v[i]); });
+  }
+  static Vector of_integers(Bits a) {
+    return each(
+        [&](std::size_t i) { return static_cast<float>(static_cast<std::int32_t>(a.v[i])); });
   }
 
  private:

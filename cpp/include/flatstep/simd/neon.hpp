@@ -6,6 +6,7 @@
 #include <arm_neon.h>
 
 #include <cstddef>
+#include <cstdint>
 
 namespace flatstep::neon {
 
@@ -19,6 +20,57 @@ struct Vector<float> {
 
   struct Mask {
     uint32x4_t bits;
+  };
+
+  struct Bits {
+    uint32x4_t v;
+
+    static Bits broadcast(std::uint32_t x) { return {vdupq_n_u32(x)}; }
+    static Bits load(const std::uint32_t* p) { return {vld1q_u32(p)}; }
+    static Bits load(const std::uint16_t* p) { return {vmovl_u16(vld1_u16(p))}; }
+    static Bits load(const std::uint8_t* p) {
+      return {vmovl_u16(vget_low_u16(vmovl_u8(vreinterpret_u8_u32(load_four(p)))))};
+    }
+    static Bits load(const std::int16_t* p) {
+      return {vreinterpretq_u32_s32(vmovl_s16(vld1_s16(p)))};
+    }
+    static Bits load(const std::int8_t* p) {
+      return {vreinterpretq_u32_s32(
+          vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u32(load_four(p))))))};
+    }
+    void store(std::uint16_t* p) const { vst1_u16(p, vmovn_u32(v)); }
+    void store(std::uint8_t* p) const {
+      const uint16x4_t half = vmovn_u32(v);
+      const uint8x8_t packed = vmovn_u16(vcombine_u16(half, half));
+      const std::uint32_t four = vget_lane_u32(vreinterpret_u32_u8(packed), 0);
+      __builtin_memcpy(p, &four, sizeof(four));
+    }
+
+    friend Bits operator+(Bits a, Bits b) { return {vaddq_u32(a.v, b.v)}; }
+    friend Bits operator-(Bits a, Bits b) { return {vsubq_u32(a.v, b.v)}; }
+    friend Bits operator&(Bits a, Bits b) { return {vandq_u32(a.v, b.v)}; }
+    friend Bits operator|(Bits a, Bits b) { return {vorrq_u32(a.v, b.v)}; }
+    friend Bits operator^(Bits a, Bits b) { return {veorq_u32(a.v, b.v)}; }
+    friend Bits merge(Bits mask, Bits a, Bits b) { return {vbslq_u32(mask.v, a.v, b.v)}; }
+    template <int n>
+    friend Bits shift_left(Bits a) {
+      return {vshlq_n_u32(a.v, n)};
+    }
+    template <int n>
+    friend Bits shift_right(Bits a) {
+      return {vshrq_n_u32(a.v, n)};
+    }
+    friend Bits min(Bits a, Bits b) { return {vminq_u32(a.v, b.v)}; }
+    friend Bits max(Bits a, Bits b) { return {vmaxq_u32(a.v, b.v)}; }
+    friend Bits keep(Mask mask, Bits a) { return {vandq_u32(mask.bits, a.v)}; }
+    friend std::uint32_t largest(Bits a) { return vmaxvq_u32(a.v); }
+
+   private:
+    static uint32x2_t load_four(const void* p) {
+      std::uint32_t four = 0;
+      __builtin_memcpy(&four, p, sizeof(four));
+      return vdup_n_u32(four);
+    }
   };
 
   float32x4_t v;
@@ -80,6 +132,10 @@ struct Vector<float> {
   friend Vector keep(Mask mask, Vector a) {
     return {vreinterpretq_f32_u32(vandq_u32(mask.bits, vreinterpretq_u32_f32(a.v)))};
   }
+
+  static Vector of_bits(Bits a) { return {vreinterpretq_f32_u32(a.v)}; }
+  friend Bits bits(Vector a) { return {vreinterpretq_u32_f32(a.v)}; }
+  static Vector of_integers(Bits a) { return {vcvtq_f32_s32(vreinterpretq_s32_u32(a.v))}; }
 
  private:
   static uint32x4_t sign_bits() { return vdupq_n_u32(0x80000000u); }

@@ -5,6 +5,7 @@
 #include <emmintrin.h>
 
 #include <cstddef>
+#include <cstdint>
 
 namespace flatstep::sse2 {
 
@@ -18,6 +19,83 @@ struct Vector<float> {
 
   struct Mask {
     __m128 bits;
+  };
+
+  struct Bits {
+    __m128i v;
+
+    static Bits broadcast(std::uint32_t x) { return {_mm_set1_epi32(static_cast<int>(x))}; }
+    static Bits load(const std::uint32_t* p) {
+      return {_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))};
+    }
+    static Bits load(const std::uint16_t* p) {
+      return {_mm_unpacklo_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)),
+                                 _mm_setzero_si128())};
+    }
+    static Bits load(const std::uint8_t* p) {
+      const __m128i none = _mm_setzero_si128();
+      return {_mm_unpacklo_epi16(_mm_unpacklo_epi8(load_four(p), none), none)};
+    }
+    static Bits load(const std::int16_t* p) {
+      const __m128i x = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+      return {_mm_srai_epi32(_mm_unpacklo_epi16(x, x), 16)};
+    }
+    static Bits load(const std::int8_t* p) {
+      const __m128i x = load_four(p);
+      const __m128i twice = _mm_unpacklo_epi8(x, x);
+      return {_mm_srai_epi32(_mm_unpacklo_epi16(twice, twice), 24)};
+    }
+    void store(std::uint16_t* p) const {
+      // SSE2 packs signed numbers only.
+      const __m128i low = _mm_srai_epi32(_mm_slli_epi32(v, 16), 16);
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi32(low, low));
+    }
+    void store(std::uint8_t* p) const {
+      const __m128i low = _mm_and_si128(v, _mm_set1_epi32(0xff));
+      const __m128i half = _mm_packs_epi32(low, low);
+      const int four = _mm_cvtsi128_si32(_mm_packus_epi16(half, half));
+      __builtin_memcpy(p, &four, sizeof(four));
+    }
+
+    friend Bits operator+(Bits a, Bits b) { return {_mm_add_epi32(a.v, b.v)}; }
+    friend Bits operator-(Bits a, Bits b) { return {_mm_sub_epi32(a.v, b.v)}; }
+    friend Bits operator&(Bits a, Bits b) { return {_mm_and_si128(a.v, b.v)}; }
+    friend Bits operator|(Bits a, Bits b) { return {_mm_or_si128(a.v, b.v)}; }
+    friend Bits operator^(Bits a, Bits b) { return {_mm_xor_si128(a.v, b.v)}; }
+    friend Bits merge(Bits mask, Bits a, Bits b) { return select(mask.v, a, b); }
+    template <int n>
+    friend Bits shift_left(Bits a) {
+      return {_mm_slli_epi32(a.v, n)};
+    }
+    template <int n>
+    friend Bits shift_right(Bits a) {
+      return {_mm_srli_epi32(a.v, n)};
+    }
+    friend Bits min(Bits a, Bits b) { return select(greater(b, a), a, b); }
+    friend Bits max(Bits a, Bits b) { return select(greater(a, b), a, b); }
+    friend Bits keep(Mask mask, Bits a) {
+      return {_mm_and_si128(_mm_castps_si128(mask.bits), a.v)};
+    }
+    friend std::uint32_t largest(Bits a) {
+      a = max(a, Bits{_mm_shuffle_epi32(a.v, _MM_SHUFFLE(1, 0, 3, 2))});
+      a = max(a, Bits{_mm_shuffle_epi32(a.v, _MM_SHUFFLE(2, 3, 0, 1))});
+      return static_cast<std::uint32_t>(_mm_cvtsi128_si32(a.v));
+    }
+
+   private:
+    static __m128i load_four(const void* p) {
+      int four = 0;
+      __builtin_memcpy(&four, p, sizeof(four));
+      return _mm_cvtsi32_si128(four);
+    }
+    // SSE2 compares signed numbers only.
+    static __m128i greater(Bits a, Bits b) {
+      const __m128i top = _mm_set1_epi32(static_cast<int>(0x80000000u));
+      return _mm_cmpgt_epi32(_mm_xor_si128(a.v, top), _mm_xor_si128(b.v, top));
+    }
+    static Bits select(__m128i mask, Bits a, Bits b) {
+      return {_mm_or_si128(_mm_and_si128(mask, a.v), _mm_andnot_si128(mask, b.v))};
+    }
   };
 
   __m128 v;
@@ -72,6 +150,10 @@ struct Vector<float> {
   }
   friend Mask not_equal(Vector a, Vector b) { return {_mm_cmpneq_ps(a.v, b.v)}; }
   friend Vector keep(Mask mask, Vector a) { return {_mm_and_ps(mask.bits, a.v)}; }
+
+  static Vector of_bits(Bits a) { return {_mm_castsi128_ps(a.v)}; }
+  friend Bits bits(Vector a) { return {_mm_castps_si128(a.v)}; }
+  static Vector of_integers(Bits a) { return {_mm_cvtepi32_ps(a.v)}; }
 
  private:
   friend struct Vector<double>;

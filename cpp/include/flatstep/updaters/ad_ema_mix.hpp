@@ -19,6 +19,7 @@ struct AdEMAMix {
       moving_decay("beta3", 0.9999), {"alpha", 5.0, 0.0, unbounded, true, false, Role::scheduled},
       amount("epsilon_root", 0.0)};
   static constexpr StateNames<3> state_names{{"m", "m_slow", "v"}};
+  static constexpr bool never_negative(std::size_t array) { return array == 2; }
   struct Values : AdamValues {
     double beta3;
     double alpha;

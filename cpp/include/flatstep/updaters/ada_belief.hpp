@@ -18,6 +18,7 @@ struct AdaBelief {
       learning_rate(1e-3), moving_decay("beta1", 0.9),      decay("beta2", 0.999),
       epsilon(1e-14),      optional_amount("epsilon_root"), flag("nesterov", false)};
   static constexpr StateNames<2> state_names{{"m", "s"}};
+  static constexpr bool never_negative(std::size_t array) { return array == 1; }
   struct Values : AdamValues {
     double epsilon_root;
     double nesterov;

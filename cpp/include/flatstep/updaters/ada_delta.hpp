@@ -13,6 +13,7 @@ struct AdaDelta {
   static constexpr std::string_view name = "AdaDelta";
   static constexpr HyperParameter hyper_parameters[] = {decay("rho", 0.95), epsilon(1e-6)};
   static constexpr StateNames<2> state_names{{"s", "d"}};
+  static constexpr bool never_negative(std::size_t) { return true; }
   struct Values {
     double rho;
     double epsilon;

@@ -14,6 +14,7 @@ struct AdaDeltaWithRate {
   static constexpr HyperParameter hyper_parameters[] = {learning_rate(1.0), decay("rho", 0.95),
                                                         epsilon(1e-6)};
   static constexpr StateNames<2> state_names{{"s", "d"}};
+  static constexpr bool never_negative(std::size_t) { return true; }
   struct Values {
     double learning_rate;
     double rho;

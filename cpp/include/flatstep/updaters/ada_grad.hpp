@@ -15,6 +15,7 @@ struct AdaGrad {
   static constexpr HyperParameter hyper_parameters[] = {learning_rate(0.1), epsilon(1e-6),
                                                         optional_amount("initial_accumulator")};
   static constexpr StateNames<1> state_names{{"h"}};
+  static constexpr bool never_negative(std::size_t) { return true; }
   struct Values {
     double learning_rate;
     double epsilon;

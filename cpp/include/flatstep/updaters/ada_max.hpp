@@ -17,6 +17,8 @@ struct AdaMax {
       learning_rate(1e-3), moving_decay("beta1", 0.9), decay("beta2", 0.999), epsilon(1e-8),
       choice("epsilon_placement", placements)};
   static constexpr StateNames<2> state_names{{"m", "n"}};
+  static constexpr bool keeps_maximum(std::size_t array) { return array == 1; }
+  static constexpr bool never_negative(std::size_t array) { return array == 1; }
   struct Values : AdamValues {
     double epsilon_placement;
   };

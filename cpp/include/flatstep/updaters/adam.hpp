@@ -50,6 +50,7 @@ struct Adam {
       learning_rate(1e-3), moving_decay("beta1", 0.9),       decay("beta2", 0.999),
       epsilon(1e-8),       flag("corrected_epsilon", false), flag("bias_correction", true)};
   static constexpr StateNames<2> state_names{{"m", "v"}};
+  static constexpr bool never_negative(std::size_t array) { return array == 1; }
   using Values = CorrectedAdamValues;
   template <class X>
   struct Constants {

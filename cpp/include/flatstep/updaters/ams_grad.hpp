@@ -13,6 +13,8 @@ struct AMSGrad {
   static constexpr std::string_view name = "AMSGrad";
   static constexpr const auto& hyper_parameters = Adam::hyper_parameters;
   static constexpr StateNames<3> state_names{{"m", "v", "v_hat"}};
+  static constexpr bool keeps_maximum(std::size_t array) { return array == 2; }
+  static constexpr bool never_negative(std::size_t array) { return array >= 1; }
   using Values = CorrectedAdamValues;
   template <class X>
   using Constants = Adam::Constants<X>;

@@ -15,6 +15,8 @@ struct CorrectedAMSGrad {
       learning_rate(1e-3), moving_decay("beta1", 0.9), decay("beta2", 0.999), epsilon(1e-8),
       amount("epsilon_root", 0.0)};
   static constexpr StateNames<3> state_names{{"m", "v", "v_hat"}};
+  static constexpr bool keeps_maximum(std::size_t array) { return array == 2; }
+  static constexpr bool never_negative(std::size_t array) { return array >= 1; }
   struct Values : AdamValues {
     double epsilon_root;
   };

@@ -21,6 +21,7 @@ struct NAdam {
                                                         amount("momentum_decay", 4e-3),
                                                         amount("epsilon_root", 0.0)};
   static constexpr StateNames<2> state_names{{"m", "v"}};
+  static constexpr bool never_negative(std::size_t array) { return array == 1; }
   struct Values : AdamValues {
     double momentum_decay;
     double epsilon_root;

@@ -13,6 +13,7 @@ struct Nadam {
   static constexpr std::string_view name = "Nadam";
   static constexpr const auto& hyper_parameters = adam_hyper_parameters;
   static constexpr StateNames<2> state_names{{"m", "v"}};
+  static constexpr bool never_negative(std::size_t array) { return array == 1; }
   using Values = AdamValues;
   template <class X>
   struct Constants {

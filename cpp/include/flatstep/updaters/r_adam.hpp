@@ -20,6 +20,7 @@ struct RAdam {
       epsilon(1e-8),           amount("epsilon_root", 0.0),     amount("threshold", 5.0),
       flag("nesterov", false), flag("corrected_epsilon", false)};
   static constexpr StateNames<2> state_names{{"m", "v"}};
+  static constexpr bool never_negative(std::size_t array) { return array == 1; }
   struct Values : AdamValues {
     double epsilon_root;
     double threshold;

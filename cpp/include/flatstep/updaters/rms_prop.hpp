@@ -15,6 +15,7 @@ struct RmsProp {
                                                         decay("rms_decay", 0.95), epsilon(1e-8),
                                                         optional_amount("initial_accumulator")};
   static constexpr StateNames<1> state_names{{"s"}};
+  static constexpr bool never_negative(std::size_t) { return true; }
   struct Values {
     double learning_rate;
     double rms_decay;

@@ -15,6 +15,7 @@ struct RootAdaGrad {
                                                         amount("epsilon_root", 1e-7),
                                                         amount("initial_accumulator", 0.1)};
   static constexpr StateNames<1> state_names{{"h"}};
+  static constexpr bool never_negative(std::size_t) { return true; }
   struct Values {
     double learning_rate;
     double epsilon;

@@ -19,6 +19,7 @@ struct RootAdam {
       amount("epsilon_root", 0.0),  flag("nesterov", false),
       flag("bias_correction", true)};
   static constexpr StateNames<2> state_names{{"m", "v"}};
+  static constexpr bool never_negative(std::size_t array) { return array == 1; }
   struct Values : AdamValues {
     double epsilon_root;
     double nesterov;

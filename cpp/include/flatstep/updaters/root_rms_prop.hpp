@@ -72,6 +72,7 @@ struct RmsPropForm {
     X learning_rate;
   };
 
+  static constexpr bool never_negative(std::size_t array) { return array == 0; }
   static double initial_state(std::size_t array, const Values& h, const OrderRules&) {
     return array == 0 ? h.initial_accumulator : 0.0;
   }
@@ -98,6 +99,7 @@ struct MomentumRmsPropForm {
     X of_step;
   };
 
+  static constexpr bool never_negative(std::size_t array) { return array == 0; }
   static double initial_state(std::size_t array, const Values& h, const OrderRules&) {
     return array == 0 ? h.initial_accumulator : 0.0;
   }

@@ -24,6 +24,7 @@ struct ScheduleFreeAdamW {
       amount("weight_decay", 0.0),   amount("warmup_steps", 0.0),
       choice("weights", weightings), amount("weight_power", 2.0)};
   static constexpr StateNames<2> state_names{{"z", "v"}};
+  static constexpr bool never_negative(std::size_t array) { return array == 1; }
   static constexpr bool reads_parameter = true;
   static constexpr bool starts_at_parameter(std::size_t array) { return array == 0; }
   struct Values {

@@ -24,7 +24,9 @@
 // may be added where a state does not start at 0; `trusts(h)` and `trust_ratio(h, decay,
 // parameter_norm, norm)` where what a norm of the whole parameter allows scales something (Trusted);
 // `reads_parameter = true` where the formula needs the parameter, apply(g, p, state, c), and
-// `starts_at_parameter(array)` where a state does not start at a number; `evaluation_point(h)` where
+// `starts_at_parameter(array)` where a state does not start at a number; `never_negative(array)`
+// where a state is not, by which it has other codes in fewer bits, and `keeps_maximum(array)` where it
+// is the greatest of what there was, which rounding would drive up; `evaluation_point(h)` where
 // a network is to be evaluated elsewhere.
 // updaters.hpp lists the updaters.
 #pragma once

@@ -16,6 +16,7 @@ struct Yogi {
       learning_rate(1e-2), moving_decay("beta1", 0.9),  decay("beta2", 0.999),
       epsilon(1e-3),       amount("epsilon_root", 0.0), amount("initial_accumulator", 1e-6)};
   static constexpr StateNames<2> state_names{{"m", "v"}};
+  static constexpr bool never_negative(std::size_t array) { return array == 1; }
   struct Values : AdamValues {
     double epsilon_root;
     double initial_accumulator;

@@ -1,0 +1,480 @@
+// storage: numbers in fewer bits, and back. A pass decodes a stretch into the cache, computes in
+// float, and encodes what it leaves.
+//
+//   bfloat16, float16   exact on the way in, to the nearest even on the way out
+//   split               a float x as upper = ⌊(bits(x) + 2¹⁵)/2¹⁶⌋, the bfloat16 nearest to it, and
+//                       lower = bits(x) mod 2¹⁶: bits(x) = 2¹⁶·upper + lower, lower taken as signed
+//   signed_16           bfloat16
+//   non_negative_16     ─┐ of x in a block with the largest |x| = top·s:  y = x/s as a small floating
+//   signed_8             ├ point number of 5 + 11 bits of exponent and mantissa, a sign and 4 + 3, and
+//   non_negative_8      ─┘ 5 + 3; s is a float beside the block
+//
+// Inputs and outputs: storage_kernels.hpp. Rounding: widening and split none. Codes of state round
+// stochastically: what is cut off is first added to a number that is even in [0, 1) of the last
+// place kept, so that the code's mean over many steps is the number: a moving average goes on by
+// less than a last place a step. Within a block these numbers are a Weyl sequence (Weyl 1916,
+// https://doi.org/10.1007/BF01475864), whose beginning is a hash of seed, iteration, slot, array and
+// block (Dither). Zero is a code of its own. The largest of a block is kept as it is, but for
+// its last bit, so that a block which decays as a whole does so in its scale. What is beyond 2¹²⁶ in a
+// block with a scale counts as that; a NaN in it makes the block NaN.
+#pragma once
+
+#include <flatstep/kernels/all_finite.hpp>
+#include <flatstep/kernels/storage_kernels.hpp>
+#include <flatstep/kernels/sum_of_squares.hpp>
+#include <flatstep/kernels/transform.hpp>
+
+namespace flatstep {
+
+namespace detail {
+
+inline constexpr std::uint32_t infinity_bits = 0x7f800000u;
+inline constexpr std::uint32_t quiet_nan_bits = 0x7fc00000u;
+inline constexpr std::uint32_t magnitude_bits = 0x7fffffffu;
+inline constexpr int mantissa_bits = 23;
+
+template <bool value>
+struct Constant {};
+
+/// NaN where x is, whatever has become of its bits.
+template <class V>
+inline typename V::Bits or_nan(typename V::Bits changed, V x) {
+  return changed | keep(not_equal(x, x), V::Bits::broadcast(quiet_nan_bits));
+}
+
+template <class V>
+inline void widen_bfloat16(const std::uint16_t* from, float* to, std::size_t size) {
+  transform<V>(size, [=](auto lanes, std::size_t i) {
+    lanes.store(V::of_bits(shift_left<16>(lanes.load_bits(from + i))), to + i);
+  });
+}
+
+template <class V>
+inline void narrow_bfloat16(const float* from, std::uint16_t* to, std::size_t size) {
+  using Bits = typename V::Bits;
+  const Bits below_half = Bits::broadcast(0x7fff);
+  const Bits one = Bits::broadcast(1);
+  transform<V>(size, [=](auto lanes, std::size_t i) {
+    const V x = lanes.load(from + i);
+    const Bits b = bits(x);
+    const Bits odd = shift_right<16>(b) & one;
+    lanes.store_bits(shift_right<16>(or_nan(b + below_half + odd, x)), to + i);
+  });
+}
+
+/// 1 where a < b, else 0.
+template <class Bits>
+inline Bits less(Bits a, Bits b) {
+  return min(b - min(a, b), Bits::broadcast(1));
+}
+
+/// a where `first` is 1, b where it is 0.
+template <class Bits>
+inline Bits choose(Bits first, Bits a, Bits b) {
+  const Bits one = Bits::broadcast(1);
+  return (a & (Bits::broadcast(0) - first)) | (b & (first - one));
+}
+
+/// float16: 5 bits of exponent, biased by 15, and 10 of mantissa; the least are multiples of 2⁻²⁴.
+inline constexpr int half_shift = 13;
+inline constexpr std::uint32_t half_magnitude_bits = 0x7fff;
+inline constexpr std::uint32_t half_first_normal = 0x0400;
+inline constexpr std::uint32_t half_infinity = 0x7c00;
+inline constexpr std::uint32_t half_rebias = 112u << mantissa_bits;
+
+template <class V>
+inline void widen_float16(const std::uint16_t* from, float* to, std::size_t size) {
+  using Bits = typename V::Bits;
+  const Bits magnitudes = Bits::broadcast(half_magnitude_bits);
+  const Bits first_normal = Bits::broadcast(half_first_normal);
+  const Bits largest = Bits::broadcast(half_infinity - 1);
+  const Bits rebias = Bits::broadcast(half_rebias);
+  const Bits none = Bits::broadcast(0);
+  const V least = V::broadcast(0x1p-24f);
+  transform<V>(size, [=](auto lanes, std::size_t i) {
+    const Bits b = lanes.load_bits(from + i);
+    const Bits magnitude = b & magnitudes;
+    const Bits is_special = less(largest, magnitude);
+    const Bits normal =
+        shift_left<half_shift>(magnitude) + rebias + choose(is_special, rebias, none);
+    const Bits small = bits(V::of_integers(magnitude) * least);
+    const Bits sign = shift_left<16>(b - magnitude);
+    lanes.store(V::of_bits(choose(less(magnitude, first_normal), small, normal) | sign), to + i);
+  });
+}
+
+template <class V>
+inline void narrow_float16(const float* from, std::uint16_t* to, std::size_t size) {
+  using Bits = typename V::Bits;
+  const Bits below_half = Bits::broadcast((1u << (half_shift - 1)) - 1);
+  const Bits one = Bits::broadcast(1);
+  const Bits rebias = Bits::broadcast(half_rebias);
+  const Bits first_normal = Bits::broadcast(half_rebias + (1u << mantissa_bits));
+  const Bits beyond = Bits::broadcast(half_rebias + (half_infinity << half_shift));
+  const Bits sign_bit = Bits::broadcast(0x8000);
+  const Bits nan = Bits::broadcast(0x7e00);
+  const V half = V::broadcast(0.5f);  // whose last place is float16's least number
+  transform<V>(size, [=](auto lanes, std::size_t i) {
+    const V x = lanes.load(from + i);
+    const Bits sign = shift_right<16>(bits(x)) & sign_bit;
+    const Bits magnitude = min(bits(abs(x)), beyond);
+    const Bits odd = shift_right<half_shift>(magnitude) & one;
+    const Bits normal = shift_right<half_shift>(magnitude + below_half + odd - rebias);
+    const Bits small = bits(V::of_bits(magnitude) + half) - bits(half);
+    const Bits chosen = choose(less(magnitude, first_normal), small, normal);
+    lanes.store_bits(chosen | sign | keep(not_equal(x, x), nan), to + i);
+  });
+}
+
+/// Numbers that are even in [0, 2^kept), one for each element of a block. Their last `guard` bits are
+/// those of the middle: what is a code's number but for its own last bits stays that number.
+template <class V, int kept, int guard>
+class Numbers {
+ public:
+  using Bits = typename V::Bits;
+
+  explicit Numbers(std::uint32_t hash)
+      : start_(Bits::broadcast((hash >> (32 - kept) & ~guarded) | (guard == 0 ? 0 : middle))) {}
+
+  /// Of a vector's elements, from the i-th of the block on.
+  Bits at(std::size_t i) const { return Bits::load(weyl.of_element + i) ^ start_; }
+
+ private:
+  static constexpr std::uint32_t guarded = (1u << guard) - 1;
+  static constexpr std::uint32_t middle = 1u << guard >> 1;
+  struct Weyl {
+    std::uint32_t of_element[code_block];
+    constexpr Weyl() : of_element{} {
+      for (std::uint32_t i = 0; i < code_block; ++i) {
+        of_element[i] = 0x9e3779b9u * i >> (32 - kept) & ~guarded;  // 2³² over the golden ratio
+      }
+    }
+  };
+  static constexpr Weyl weyl{};
+
+  Bits start_;
+};
+
+/// body(begin, size, block) for each block.
+template <class Body>
+inline void by_block(std::size_t size, Body&& body) {
+  for (std::size_t at = 0, block = 0; at < size; at += code_block, ++block) {
+    body(at, size - at < code_block ? size - at : code_block, block);
+  }
+}
+
+/// first(begin, size, block), which returns a Found, for some blocks, then second(begin, size, block,
+/// found) for these: what first() waits for, blocks wait for together.
+template <class Found, class First, class Second>
+inline void by_block(std::size_t size, First&& first, Second&& second) {
+  constexpr std::size_t some = 4;
+  for (std::size_t at = 0, block = 0; at < size; at += some * code_block, block += some) {
+    const std::size_t here = size - at < some * code_block ? size - at : some * code_block;
+    Found found[some];
+    by_block(here, [&](std::size_t begin, std::size_t n, std::size_t k) {
+      found[k] = first(at + begin, n, block + k);
+    });
+    by_block(here, [&](std::size_t begin, std::size_t n, std::size_t k) {
+      second(at + begin, n, block + k, found[k]);
+    });
+  }
+}
+
+/// bfloat16 as a code of state.
+struct BFloat16Code {
+  template <class V>
+  static void decode(const void* codes, const float*, float* to, std::size_t size) {
+    widen_bfloat16<V>(static_cast<const std::uint16_t*>(codes), to, size);
+  }
+  template <class V>
+  static void encode(const float* from, void* codes, float*, std::size_t size, const Dither& dither,
+                     std::size_t first) {
+    by_block(size, [&](std::size_t begin, std::size_t n, std::size_t block) {
+      auto* const to = static_cast<std::uint16_t*>(codes) + begin;
+      const Numbers<V, 16, 0> numbers(dither.of_block(first + block));
+      transform<V>(n, [=](auto lanes, std::size_t i) {
+        const V x = lanes.load(from + begin + i);
+        lanes.store_bits(shift_right<16>(or_nan(bits(x) + numbers.at(i), x)), to + i);
+      });
+    });
+  }
+};
+
+/// What a block's largest magnitude makes of it: its scale, 1 over it, or 0 where it is 0, and whether
+/// that is out of the ordinary.
+struct BlockScale {
+  float scale;
+  float inverse;
+  bool is_far;
+};
+
+/// What codes with a scale have in common. Of a block with the largest |x|, the scale is that over
+/// `top`, what the largest code stands for; NaN where a NaN is in the block.
+template <class V>
+class Scaled {
+ public:
+  static constexpr float least_scale = 0x1p-126f;
+  static constexpr float most = 0x1p126f;
+
+  /// @param far from where on is_far is set
+  static BlockScale scale_of(const float* from, std::size_t size, float top, float far) {
+    const std::uint32_t largest = largest_of(from, size);
+    if (largest > infinity_bits) return {__builtin_bit_cast(float, quiet_nan_bits), 0.0f, true};
+    const auto magnitude = __builtin_bit_cast(float, largest);
+    if (!(magnitude >= least_scale)) return {0.0f, 0.0f, false};  // nothing, or subnormal
+    const float quotient = (magnitude < most ? magnitude : most) / top;
+    const float scale = quotient > least_scale ? quotient : least_scale;
+    return {scale, 1.0f / scale, magnitude > far};
+  }
+
+ private:
+  static std::uint32_t largest_of(const float* from, std::size_t size) {
+    using Bits = typename V::Bits;
+    constexpr std::size_t chains = 4;
+    Bits most[chains];
+    for (Bits& chain : most) chain = Bits::broadcast(0);
+    std::size_t i = 0;
+    for (; size - i >= chains * V::lanes; i += chains * V::lanes) {
+      for (std::size_t k = 0; k < chains; ++k) {
+        most[k] = max(most[k], bits(abs(V::load(from + i + k * V::lanes))));
+      }
+    }
+    transform<V>(size - i, [&](auto lanes, std::size_t j) {
+      most[0] = max(most[0], bits(abs(lanes.load(from + i + j))));
+    });
+    return largest(max(max(most[0], most[1]), max(most[2], most[3])));
+  }
+};
+
+/// Numbers that are not negative, as N: the exponents 1 to 31, the last one for 2⁰, and 0. What is less
+/// than the least is the least: a second moment of 0 would make an update infinite.
+///
+/// y is carried as y·2⁻⁹⁶, whose exponent is the code's own.
+template <class N, int own_mantissa_bits>
+struct NonNegativeCode {
+  static constexpr int shift = mantissa_bits - own_mantissa_bits;
+  static constexpr int guard = 3;
+  static constexpr float top = 2.0f - 1.0f / static_cast<float>(1 << own_mantissa_bits);
+  static constexpr float down = 0x1p-96f;
+  static constexpr float up = 0x1p96f;
+  static constexpr float far = 0x1p30f;  // where scale·up and down/scale are still in range
+  static constexpr std::uint32_t least_bits = 1u << mantissa_bits;
+  static constexpr std::uint32_t largest_code = (1u << (5 + own_mantissa_bits)) - 1;
+  static_assert(sizeof(N) * 8 == 5 + own_mantissa_bits);
+
+  template <class V>
+  static void decode(const void* codes, const float* scales, float* to, std::size_t size) {
+    by_block(size, [&](std::size_t begin, std::size_t n, std::size_t block) {
+      const N* const from = static_cast<const N*>(codes) + begin;
+      const float scale = scales[block];
+      const bool is_near = scale <= far;
+      const V first = V::broadcast(is_near ? scale * up : scale);
+      const V second = V::broadcast(is_near ? 1.0f : up);
+      const auto decode_block = [=]<bool near>(Constant<near>) {
+        transform<V>(n, [=](auto lanes, std::size_t i) {
+          V y = V::of_bits(shift_left<shift>(lanes.load_bits(from + i)));
+          if constexpr (!near) y = y * second;
+          lanes.store(y * first, to + begin + i);
+        });
+      };
+      is_near ? decode_block(Constant<true>{}) : decode_block(Constant<false>{});
+    });
+  }
+
+  template <class V>
+  static void encode(const float* from, void* codes, float* scales, std::size_t size,
+                     const Dither& dither, std::size_t first) {
+    using Bits = typename V::Bits;
+    const auto scale_of = [&](std::size_t begin, std::size_t n, std::size_t block) {
+      const BlockScale found = Scaled<V>::scale_of(from + begin, n, top, far);
+      scales[block] = found.scale;
+      return found;
+    };
+    by_block<BlockScale>(
+        size, scale_of,
+        [&](std::size_t begin, std::size_t n, std::size_t block, const BlockScale& found) {
+          N* const to = static_cast<N*>(codes) + begin;
+          const float* const numbers_of = from + begin;
+          const bool is_far = found.is_far;
+          const float inverse = found.inverse;
+          const V factor = V::broadcast(is_far ? inverse : inverse * down);
+          const V second = V::broadcast(down);
+          const V most = V::broadcast(Scaled<V>::most);
+          const Bits least = Bits::broadcast(least_bits);
+          const Bits last = Bits::broadcast(largest_code);
+          const Numbers<V, shift, guard> numbers(dither.of_block(first + block));
+          const auto encode_block = [=]<bool near>(Constant<near>) {
+            transform<V>(n, [=](auto lanes, std::size_t i) {
+              const V x = lanes.load(numbers_of + i);
+              const V y = near ? x * factor : (min(x, most) * factor) * second;
+              const Bits not_less = max(bits(y), min(bits(x), least));  // and of 0 it is 0
+              Bits code = shift_right<shift>(not_less + numbers.at(i));
+              if constexpr (!near) code = min(code, last);
+              lanes.store_bits(code, to + i);
+            });
+          };
+          is_far ? encode_block(Constant<false>{}) : encode_block(Constant<true>{});
+        });
+  }
+};
+
+/// A sign, and |y| + 2⁻¹⁵ with the exponents 0 to 15, the last one for 2⁰: numbers go evenly down to 0,
+/// which less than the least may become, as a first moment that stopped at the least would move its
+/// parameter for ever.
+struct Signed8Code {
+  static constexpr int own_mantissa_bits = 3;
+  static constexpr int shift = mantissa_bits - own_mantissa_bits;
+  static constexpr int guard = 3;
+  static constexpr std::uint32_t sign = 0x80;
+  static constexpr std::uint32_t largest_code = 0x7f;
+  static constexpr float offset = 0x1p-15f;  // its exponent's last four bits are 0, those of code 0
+  static constexpr std::uint32_t offset_bits = __builtin_bit_cast(std::uint32_t, offset);
+  static_assert((offset_bits >> shift & largest_code) == 0);
+  static constexpr float top = 1.875f - offset;
+
+  template <class V>
+  static void decode(const void* codes, const float* scales, float* to, std::size_t size) {
+    using Bits = typename V::Bits;
+    const Bits magnitudes = Bits::broadcast(largest_code << shift);
+    const Bits base = Bits::broadcast(offset_bits);
+    const Bits signs = Bits::broadcast(~magnitude_bits);
+    by_block(size, [&](std::size_t begin, std::size_t n, std::size_t block) {
+      const auto* const from = static_cast<const std::int8_t*>(codes) + begin;
+      const V scale = V::broadcast(scales[block]);
+      const V minus_offset = V::broadcast(-offset * scales[block]);
+      transform<V>(n, [=](auto lanes, std::size_t i) {
+        const Bits code = lanes.load_bits(from + i);
+        const V y = V::of_bits(merge(magnitudes, shift_left<shift>(code), base));
+        lanes.store(V::of_bits(merge(signs, code, bits(fma(y, scale, minus_offset)))),
+                    to + begin + i);
+      });
+    });
+  }
+
+  template <class V>
+  static void encode(const float* from, void* codes, float* scales, std::size_t size,
+                     const Dither& dither, std::size_t first) {
+    using Bits = typename V::Bits;
+    const V base = V::broadcast(offset);
+    const V most = V::broadcast(Scaled<V>::most);
+    const Bits sign_bit = Bits::broadcast(sign);
+    const Bits last = Bits::broadcast((offset_bits >> shift) + largest_code);
+    const auto scale_of = [&](std::size_t begin, std::size_t n, std::size_t block) {
+      const BlockScale found = Scaled<V>::scale_of(from + begin, n, top, Scaled<V>::most);
+      scales[block] = found.scale;
+      return found;
+    };
+    by_block<BlockScale>(
+        size, scale_of,
+        [&](std::size_t begin, std::size_t n, std::size_t block, const BlockScale& found) {
+          auto* const to = static_cast<std::uint8_t*>(codes) + begin;
+          const float* const numbers_of = from + begin;
+          const bool is_far = found.is_far;
+          const V inverse = V::broadcast(found.inverse);
+          const Numbers<V, shift, guard> numbers(dither.of_block(first + block));
+          const auto encode_block = [=]<bool near>(Constant<near>) {
+            transform<V>(n, [=](auto lanes, std::size_t i) {
+              const V x = lanes.load(numbers_of + i);
+              V magnitude = abs(x);
+              if constexpr (!near) magnitude = min(magnitude, most);
+              Bits code = shift_right<shift>(bits(fma(magnitude, inverse, base)) + numbers.at(i));
+              if constexpr (!near) code = min(code, last);
+              lanes.store_bits(merge(sign_bit, shift_right<24>(bits(x)), code), to + i);
+            });
+          };
+          is_far ? encode_block(Constant<false>{}) : encode_block(Constant<true>{});
+        });
+  }
+};
+
+using NonNegative8Code = NonNegativeCode<std::uint8_t, 3>;
+using NonNegative16Code = NonNegativeCode<std::uint16_t, 11>;
+
+}  // namespace detail
+
+template <class V>
+inline void widen(ElementType type, const void* from, float* to, std::size_t size) {
+  const auto* const elements = static_cast<const std::uint16_t*>(from);
+  if (type == ElementType::bfloat16) {
+    detail::widen_bfloat16<V>(elements, to, size);
+  } else {
+    detail::widen_float16<V>(elements, to, size);
+  }
+}
+template <class V>
+inline void widen(ElementType, const void* from, double* to, std::size_t size) {
+  const auto* const elements = static_cast<const float*>(from);
+  transform<V>(size, [=](auto lanes, std::size_t i) {
+    lanes.store(lanes.load_widened(elements + i), to + i);
+  });
+}
+
+template <class V>
+inline void narrow(ElementType type, const float* from, void* to, std::size_t size) {
+  auto* const elements = static_cast<std::uint16_t*>(to);
+  if (type == ElementType::bfloat16) {
+    detail::narrow_bfloat16<V>(from, elements, size);
+  } else {
+    detail::narrow_float16<V>(from, elements, size);
+  }
+}
+template <class V>
+inline void narrow(ElementType, const double* from, void* to, std::size_t size) {
+  auto* const elements = static_cast<float*>(to);
+  for (std::size_t i = 0; i < size; ++i) elements[i] = static_cast<float>(from[i]);
+}
+
+template <class V>
+inline void join(const std::uint16_t* upper, const std::uint16_t* lower, float* to,
+                 std::size_t size) {
+  const auto* const signed_lower = reinterpret_cast<const std::int16_t*>(lower);
+  transform<V>(size, [=](auto lanes, std::size_t i) {
+    const auto high = shift_left<16>(lanes.load_bits(upper + i));
+    lanes.store(V::of_bits(high + lanes.load_bits(signed_lower + i)), to + i);
+  });
+}
+
+template <class V>
+inline void split(const float* from, std::uint16_t* upper, std::uint16_t* lower, std::size_t size) {
+  const auto half = V::Bits::broadcast(0x8000);
+  transform<V>(size, [=](auto lanes, std::size_t i) {
+    const auto b = bits(lanes.load(from + i));
+    lanes.store_bits(shift_right<16>(b + half), upper + i);
+    lanes.store_bits(b, lower + i);
+  });
+}
+
+/// What looks at elements of another type goes through pieces of this many.
+inline constexpr std::size_t elements_per_piece = 512;
+
+template <class V, class D>
+inline ScaledSum sum_of_squares_of(ElementType type, const void* x, std::size_t size) {
+  if constexpr (sizeof(typename V::value_type) == sizeof(double)) {
+    return sum_of_squares<D>(static_cast<const float*>(x), size);
+  } else {
+    float piece[elements_per_piece];
+    detail::Lanes<D> lanes;
+    for (std::size_t at = 0; at < size; at += elements_per_piece) {
+      const std::size_t n = size - at < elements_per_piece ? size - at : elements_per_piece;
+      widen<V>(type, static_cast<const std::uint16_t*>(x) + at, piece, n);
+      lanes.add(piece, n, detail::AsItIs{});
+    }
+    return {lanes.combine(), 0};
+  }
+}
+
+template <class V>
+inline bool all_finite_of(ElementType type, const void* x, std::size_t size) {
+  using T = typename V::value_type;
+  constexpr std::size_t bytes = sizeof(T) == sizeof(double) ? sizeof(float) : sizeof(std::uint16_t);
+  T piece[elements_per_piece];
+  bool finite = true;
+  for (std::size_t at = 0; at < size && finite; at += elements_per_piece) {
+    const std::size_t n = size - at < elements_per_piece ? size - at : elements_per_piece;
+    widen<V>(type, static_cast<const char*>(x) + at * bytes, piece, n);
+    finite = all_finite<V>(piece, n);
+  }
+  return finite;
+}
+
+}  // namespace flatstep
