@@ -22,6 +22,7 @@
 #include <flatstep/step/record.hpp>
 #include <flatstep/step/sharing.hpp>
 #include <flatstep/step/split_step.hpp>
+#include <flatstep/step/tile.hpp>
 #include <flatstep/threads.hpp>
 
 #include <algorithm>
@@ -39,18 +40,18 @@ inline namespace FLATSTEP_DISPATCH {
 template <class T>
 class Engine {
  public:
-  /// @param parameters one pointer per slot
+  /// @param stored parameters and state, per slot
   /// @param averages of the layout's size, where the configuration has a decay for them
   /// @param monitor gather ‖update‖ and ‖parameter‖ in every pass
   /// @param exchange for a plan that is a share of the network; empty otherwise
-  Engine(const Layout& layout, Plan plan, std::span<T* const> parameters, std::span<T> state_view,
-         std::span<T> averages, bool monitor, Exchange exchange = {})
+  Engine(const Layout& layout, Plan plan, std::vector<StoredSlot<T>> stored, std::span<T> averages,
+         bool monitor, Exchange exchange = {})
       : plan_(std::move(plan)),
         exchange_(std::move(exchange)),
         sharing_(plan_),
         rates_(plan_),
         norms_(plan_),
-        passes_(layout, plan_, parameters, state_view),
+        passes_(layout, plan_, std::move(stored)),
         split_(layout, plan_, monitor),
         averages_(averages) {
     // These throw here, where it may be, for a bad FLATSTEP_ISA or FLATSTEP_NUM_THREADS.
@@ -69,9 +70,9 @@ class Engine {
     }
     const double inverse_batch = 1.0 / static_cast<double>(options.batch_size);
     scales_ = {options.gradient_scale, inverse_batch};
-    const Step<T> step{layout, plan_,      active_target().kernels<T>(),
-                       memory, state.view, iteration,
-                       epoch,  scales_,    flush};
+    const Step<T> step{
+        layout,  plan_, active_target().kernels<T>(), memory, plan_.storage_seed, iteration, epoch,
+        scales_, flush};
     rates_.evaluate(plan_, state.rates, iteration, epoch);
     passes_.prepare(plan_, rates_, inverse_batch, scales_);
     averages_.prepare(plan_, iteration, epoch);
@@ -235,7 +236,9 @@ class Engine {
     if (step.applies()) return;
     for (std::size_t i = 0; i < plan_.slots.size(); ++i) {
       if (!plan_.slots[i].active && step.memory.updates[i] != nullptr) {
-        std::fill_n(step.memory.updates[i], step.layout.slots[i].size, T{0});
+        const std::size_t bytes = bytes_of(step.memory.type_of(i), sizeof(T));
+        std::fill_n(reinterpret_cast<char*>(step.memory.updates[i]),
+                    step.layout.slots[i].size * bytes, char{0});
       }
     }
   }
@@ -253,14 +256,18 @@ class Engine {
   ScalesBefore scales_{no_value, no_value};
 };
 
-/// Whether all of x is finite, shared out over the threads; nothing is.
+/// Whether all of x, which is of that type whatever it says, is finite, shared out over the threads;
+/// nothing is.
 template <class T>
-bool all_finite(const T* x, std::size_t size) noexcept {
+bool all_finite(const T* x, ElementType type, std::size_t size) noexcept {
   if (x == nullptr) return true;
   const KernelTable<T>& kernels = active_target().kernels<T>();
   std::atomic<bool> finite{true};
   Sharing::by_element(size, [&](std::size_t begin, std::size_t end) {
-    if (!kernels.all_finite(x + begin, end - begin)) finite.store(false, std::memory_order_relaxed);
+    const bool found = type == ElementType::same ? kernels.all_finite(x + begin, end - begin)
+                                                 : kernels.elements.all_finite(
+                                                       type, element(x, type, begin), end - begin);
+    if (!found) finite.store(false, std::memory_order_relaxed);
   });
   return finite.load();
 }
@@ -268,13 +275,24 @@ bool all_finite(const T* x, std::size_t size) noexcept {
 /// sum += x, shared out over the threads; where a slot has no gradient, nothing.
 template <class T>
 void accumulate_gradients(const Layout& layout, std::span<T* const> sums,
-                          std::span<const T* const> gradients) noexcept {
+                          std::span<const T* const> gradients,
+                          std::span<const ElementType> types) noexcept {
+  constexpr std::size_t most = 1024;
   const FlushSubnormals flush;
   const KernelTable<T>& kernels = active_target().kernels<T>();
   for (std::size_t i = 0; i < layout.slots.size(); ++i) {
     if (gradients[i] == nullptr) continue;
+    const ElementType type = types.empty() ? ElementType::same : types[i];
     Sharing::by_element(layout.slots[i].size, [&](std::size_t begin, std::size_t end) {
-      kernels.accumulate(sums[i] + begin, gradients[i] + begin, end - begin);
+      if (type == ElementType::same) {
+        return kernels.accumulate(sums[i] + begin, gradients[i] + begin, end - begin);
+      }
+      T numbers[most];
+      for (std::size_t at = begin; at < end; at += most) {
+        const std::size_t size = std::min(most, end - at);
+        kernels.elements.widen(type, element(gradients[i], type, at), numbers, size);
+        kernels.accumulate(sums[i] + at, numbers, size);
+      }
     });
   }
 }

@@ -17,6 +17,7 @@
 #include <flatstep/plan/cache.hpp>
 #include <flatstep/plan/layout.hpp>
 #include <flatstep/plan/make_plan.hpp>
+#include <flatstep/slots.hpp>
 
 #include <functional>
 #include <initializer_list>
@@ -31,45 +32,11 @@
 
 namespace flatstep {
 
-/// A parameter as the caller has it: key, memory, shape (empty: one dimension).
-template <class T>
-struct Slot {
-  std::string key;
-  std::span<T> parameters;
-  std::vector<std::size_t> shape{};
-  bool column_major = false;
-};
-
-/// A slot whose layer and parameter type are given apart, where a key's text could be split in two
-/// ways.
-template <class T>
-struct NamedSlot {
-  SlotName name;
-  std::span<T> parameters;
-  std::vector<std::size_t> shape;
-  bool column_major = false;
-};
-
 /// An updater's place among several that share one network.
 struct Shared {
   Share share{};
   Exchange exchange{};
 };
-
-namespace detail {
-
-template <class T>
-std::vector<NamedSlot<T>> named_slots(std::vector<Slot<T>> slots, KeyStyle style) {
-  std::vector<NamedSlot<T>> named;
-  for (Slot<T>& slot : slots) {
-    SlotName name = parse_key(std::move(slot.key), style);
-    if (style == KeyStyle::multi_layer) check_layer_index(name);
-    named.push_back({std::move(name), slot.parameters, std::move(slot.shape), slot.column_major});
-  }
-  return named;
-}
-
-}  // namespace detail
 
 inline namespace FLATSTEP_DISPATCH {
 
@@ -93,37 +60,53 @@ class Updater {
       shapes.emplace_back(slot.shape);
     }
     check_slot_order(names);
-    check_memory(slots);
+    detail::check_memory(slots);
     settings_ = resolve(configuration, names, shapes);
     for (const SlotSettings& slot : settings_.slots) check_updater(*slot.updater.kind);
     validate_numbers<T>(settings_, names);
+    detail::check_masters(settings_, slots);
     check_shared();
     std::vector<LayoutSlot> layout_slots;
     for (NamedSlot<T>& slot : slots) {
-      parameters_.push_back(slot.parameters.data());
+      parameters_.push_back(slot.parameters);
       LayoutSlot layout_slot;
       layout_slot.name = std::move(slot.name);
       layout_slot.shape = std::move(slot.shape);
       layout_slot.column_major = slot.column_major;
       layout_slot.size = slot.parameters.size();
+      layout_slot.type = slot.parameters.type();
+      layout_slot.master = settings_.slots[layout_slots.size()].master;
       layout_slots.push_back(std::move(layout_slot));
     }
     layout_ = make_layout(std::move(layout_slots), settings_);
+    if (layout_.is_narrow) {
+      if (!state_memory.empty()) {
+        throw std::invalid_argument(
+            "state_memory: expected none, as an updater with parameters or state in fewer bits "
+            "keeps "
+            "these itself");
+      }
+      owned_bytes_ = std::make_shared<AlignedBuffer<std::byte>>(layout_.kept_bytes);
+      std::ranges::fill(owned_bytes_->view(), std::byte{0});
+      state_.memory.bytes = owned_bytes_->view();
+    }
     if (state_memory.empty()) {
-      owned_state_ = std::make_shared<AlignedBuffer<T>>(layout_.state_size);
-      state_.view = owned_state_->view();
+      owned_state_ = std::make_shared<AlignedBuffer<T>>(layout_.kept_numbers);
+      state_.memory.numbers = owned_state_->view();
     } else if (state_memory.size() != layout_.state_size) {
       throw std::invalid_argument("state_memory: expected " + std::to_string(layout_.state_size) +
                                   " elements, got " + std::to_string(state_memory.size()));
     } else {
-      check_apart(state_memory);
-      state_.view = state_memory;
+      detail::check_apart(state_memory, layout_, parameters_);
+      state_.memory.numbers = state_memory;
     }
     if (settings_.average_decay) {
       owned_averages_ = std::make_shared<AlignedBuffer<T>>(layout_.size);
       state_.averages = owned_averages_->view();
     }
-    state_.initialize(layout_, settings_, parameters_);
+    state_.initialize_rates(settings_);
+    stored_ = stored_slots<T>(layout_, parameters_, state_.memory);
+    initialize_stored<T>(layout_, settings_, stored_, state_.averages);
     engine_ = make_engine(state_.rates);
     gradients_.assign(layout_.slots.size(), nullptr);
     updates_.assign(layout_.slots.size(), nullptr);
@@ -148,6 +131,19 @@ class Updater {
     return run({gradients, gradients}, options);
   }
 
+  /// The same where gradients are of other types: per slot what its pointer really points to.
+  [[nodiscard]] StepReport step(std::span<const T* const> gradients,
+                                std::span<const ElementType> types,
+                                const StepOptions& options = {}) noexcept {
+    if (!are_typed(gradients.size(), types)) return invalid();
+    return run({gradients, {}, types}, options);
+  }
+  [[nodiscard]] StepReport update(std::span<T* const> gradients, std::span<const ElementType> types,
+                                  const StepOptions& options = {}) noexcept {
+    if (!are_typed(gradients.size(), types)) return invalid();
+    return run({gradients, gradients, types}, options);
+  }
+
   /// The same where gradients have sizes, which must be those of the slots.
   [[nodiscard]] StepReport step(std::span<const std::span<const T>> gradients,
                                 const StepOptions& options = {}) noexcept {
@@ -167,41 +163,103 @@ class Updater {
   /// sums[slot] += gradients[slot], for gradients of several backward passes. One that is not finite
   /// is treated as a step's: under "raise" and "skip" nothing of these gradients is added, and under
   /// "skip" they count as a skipped step.
-  [[nodiscard]] StepStatus accumulate(std::span<T* const> sums,
-                                      std::span<const T* const> gradients) noexcept {
+  /// @param types what the gradients' pointers really point to, as of step()
+  [[nodiscard]] StepStatus accumulate(std::span<T* const> sums, std::span<const T* const> gradients,
+                                      std::span<const ElementType> types = {}) noexcept {
     if (settings_.on_nonfinite != OnNonfinite::propagate) {
       for (std::size_t i = 0; i < gradients.size(); ++i) {
-        if (is_finite(i, gradients[i])) continue;
+        if (is_finite(i, gradients[i], types.empty() ? ElementType::same : types[i])) continue;
         if (settings_.on_nonfinite == OnNonfinite::raise) return StepStatus::nonfinite;
         state_.counters.count_skipped();
         return StepStatus::skipped;
       }
     }
-    accumulate_gradients(layout_, sums, gradients);
+    accumulate_gradients(layout_, sums, gradients, types);
     return StepStatus::done;
   }
 
   /// Whether a gradient of that slot is all finite numbers; a frozen slot's always counts as such.
-  bool is_finite(std::size_t slot, const T* gradient) const noexcept {
-    return settings_.slots[slot].frozen || all_finite(gradient, layout_.slots[slot].size);
+  bool is_finite(std::size_t slot, const T* gradient,
+                 ElementType type = ElementType::same) const noexcept {
+    return settings_.slots[slot].frozen || all_finite(gradient, type, layout_.slots[slot].size);
   }
 
   const Layout& layout() const { return layout_; }
   const NetworkSettings& settings() const { return settings_; }
-  std::span<T* const> parameters() const { return parameters_; }
+  std::span<const ParameterMemory<T>> parameters() const { return parameters_; }
 
-  /// The flat state view: live, in the order of the semantics.
-  std::span<T> state_view() const { return state_.view; }
+  /// The flat state view: live, in the order of the semantics. Empty where some of it is in codes:
+  /// read_state() gives their numbers.
+  std::span<T> state_view() const {
+    return layout_.has_codes ? std::span<T>{} : state_.memory.numbers.first(layout_.state_size);
+  }
+
+  /// Parameters and state as they are kept, per slot: live.
+  std::span<const StoredSlot<T>> stored() const { return stored_; }
+
+  /// The bytes that are kept besides the parameters: state, masters, averages.
+  std::size_t kept_bytes() const {
+    return state_.memory.numbers.size_bytes() + state_.memory.bytes.size() +
+           state_.averages.size_bytes();
+  }
+  /// All memory of state that a step changes.
+  const StateMemory<T>& memory() const { return state_.memory; }
 
   /// What keeps the state view's memory alive, beyond this updater too; null where that is the
   /// caller's.
   std::shared_ptr<const void> state_memory() const { return owned_state_; }
+  /// And that of codes and lower halves.
+  std::shared_ptr<const void> code_memory() const { return owned_bytes_; }
 
-  /// One state array of one slot: live.
+  /// One state array of one slot: live. Empty where it is in codes.
   /// @throws std::out_of_range
   std::span<T> state(std::size_t slot, std::size_t array) const {
     const StateArray& a = layout_.slots.at(slot).state.at(array);
-    return state_.view.subspan(a.offset, a.size);
+    if (a.code != StateCode::none) return {};
+    return state_.memory.numbers.subspan(a.place, a.size);
+  }
+
+  /// The numbers of one state array.
+  /// @param out of its size
+  /// @throws std::out_of_range
+  void read_state(std::size_t slot, std::size_t array, std::span<T> out) const {
+    const StateArray& a = layout_.slots.at(slot).state.at(array);
+    if (out.size() != a.size) throw std::out_of_range("out: expected the size of the state array");
+    const FlushSubnormals flush;
+    flatstep::read_state(active_target().kernels<T>(), stored_[slot].state[array], 0, a.size,
+                         out.data());
+  }
+
+  /// Replaces one state array by these numbers, which are rounded where it is kept as codes.
+  /// @param numbers of its size
+  /// @throws std::out_of_range
+  void write_state(std::size_t slot, std::size_t array, std::span<const T> numbers) {
+    const StateArray& a = layout_.slots.at(slot).state.at(array);
+    if (numbers.size() != a.size) {
+      throw std::out_of_range("numbers: expected the size of the state array");
+    }
+    const FlushSubnormals flush;
+    const auto iteration = static_cast<std::uint64_t>(state_.counters.iteration);
+    flatstep::write_state(active_target().kernels<T>(), stored_[slot].state[array], 0, a.size,
+                          numbers.data(), Dither(settings_.storage_seed, iteration, slot, array));
+  }
+
+  /// Makes full masters what their parameters are now, but where an element is what its master rounds
+  /// to.
+  void adopt_parameters() {
+    const FlushSubnormals flush;
+    for (std::size_t i = 0; i < stored_.size(); ++i) {
+      adopt_parameter(active_target().kernels<T>(), stored_[i], layout_.slots[i].size);
+    }
+  }
+
+  /// The numbers of one parameter, of its master where it has one.
+  /// @param out of its size
+  /// @throws std::out_of_range
+  void read_parameter(std::size_t slot, std::span<T> out) const {
+    const std::size_t size = layout_.slots.at(slot).size;
+    if (out.size() != size) throw std::out_of_range("out: expected the size of the parameter");
+    flatstep::read_parameter(active_target().kernels<T>(), stored_[slot], 0, size, out.data());
   }
 
   /// The moving average of one slot's parameter: live. Empty where none is kept.
@@ -222,8 +280,9 @@ class Updater {
     if (out.size() != s.size) throw std::out_of_range("out: expected the size of the slot");
     const EvaluationPoint point = updater.kind->evaluation_point(updater.first_values().data());
     const std::span<const T> kept = state(slot, 0);
+    read_parameter(slot, out);
     for (std::size_t i = 0; i < out.size(); ++i) {
-      out[i] = static_cast<T>(point.of_parameter * static_cast<double>(parameters_[slot][i]) +
+      out[i] = static_cast<T>(point.of_parameter * static_cast<double>(out[i]) +
                               point.of_state * static_cast<double>(kept[i]));
     }
     return true;
@@ -321,10 +380,14 @@ class Updater {
   std::unique_ptr<Engine<T>> make_engine(std::span<const RateState> rates) const {
     return std::make_unique<Engine<T>>(
         layout_, make_plan(layout_, settings_, rates, cached_bytes() / sizeof(T), shared_.share),
-        std::span<T* const>(parameters_), state_.view, state_.averages, monitor_, shared_.exchange);
+        stored_, state_.averages, monitor_, shared_.exchange);
   }
 
   static constexpr StepReport invalid() { return {StepStatus::invalid, 0, 0}; }
+
+  bool are_typed(std::size_t gradients, std::span<const ElementType> types) const {
+    return gradients == layout_.slots.size() && (types.empty() || types.size() == gradients);
+  }
 
   /// Takes the pointers of gradients whose sizes are those of the slots; false where they are not.
   template <class X>
@@ -414,65 +477,18 @@ class Updater {
     }
   }
 
-  /// That the caller's memory for the state is not that of parameters.
-  void check_apart(std::span<T> state_memory) const {
-    const std::less<const T*> before;
-    for (std::size_t i = 0; i < parameters_.size(); ++i) {
-      const LayoutSlot& slot = layout_.slots[i];
-      if (before(parameters_[i], state_memory.data() + state_memory.size()) &&
-          before(state_memory.data(), parameters_[i] + slot.size)) {
-        throw std::invalid_argument("state_memory: expected memory of its own, got that of \"" +
-                                    slot.name.key + "\"; give it a buffer of " +
-                                    std::to_string(layout_.state_size) + " elements");
-      }
-    }
-  }
-
-  static void check_memory(const std::vector<NamedSlot<T>>& slots) {
-    std::vector<std::pair<std::span<T>, const std::string*>> ranges;
-    for (const NamedSlot<T>& slot : slots) {
-      std::size_t size = 1;
-      bool fits = true;
-      for (const std::size_t extent : slot.shape) {
-        fits = fits && (extent == 0 || size <= std::numeric_limits<std::size_t>::max() / extent);
-        size *= extent;
-      }
-      if (!fits) {
-        throw std::invalid_argument("\"" + slot.name.key +
-                                    "\": expected a shape of fewer elements");
-      }
-      if (size != slot.parameters.size()) {
-        throw std::invalid_argument("\"" + slot.name.key + "\": expected " + std::to_string(size) +
-                                    " elements, as its shape says, got " +
-                                    std::to_string(slot.parameters.size()));
-      }
-      if (!slot.parameters.empty()) ranges.emplace_back(slot.parameters, &slot.name.key);
-    }
-    std::sort(ranges.begin(), ranges.end(), [](const auto& a, const auto& b) {
-      return std::less<const T*>{}(a.first.data(), b.first.data());
-    });
-    for (std::size_t i = 1; i < ranges.size(); ++i) {
-      const std::span<T> before = ranges[i - 1].first;
-      if (std::less<const T*>{}(ranges[i].first.data(), before.data() + before.size())) {
-        throw std::invalid_argument("parameters \"" + *ranges[i].second + "\" and \"" +
-                                    *ranges[i - 1].second +
-                                    "\" overlap in memory; expected parameters that are apart: "
-                                    "give one of them an array of "
-                                    "its own (np.copy), or pass tied parameters once");
-      }
-    }
-  }
-
   bool monitor_;
   Shared shared_;
   NetworkSettings settings_;
   Layout layout_;
-  std::vector<T*> parameters_;
+  std::vector<ParameterMemory<T>> parameters_;
   bool keeps_ = false;  ///< the last step's reports, which the engine no longer has
   std::vector<SlotReport> kept_reports_;
   std::shared_ptr<AlignedBuffer<T>> owned_state_;
+  std::shared_ptr<AlignedBuffer<std::byte>> owned_bytes_;
   std::shared_ptr<AlignedBuffer<T>> owned_averages_;
   State<T> state_;
+  std::vector<StoredSlot<T>> stored_;
   std::unique_ptr<Engine<T>> engine_;
   // Of a call that gave spans.
   std::vector<const T*> gradients_;

@@ -5,7 +5,6 @@
 #include <flatstep/plan/layout.hpp>
 #include <flatstep/plan/rate_state.hpp>
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -74,33 +73,25 @@ class AlignedBuffer {
   std::size_t size_;
 };
 
+/// Where state lies: numbers, of which the first are the flat state view where none is coded, and
+/// codes, scales and the lower halves of parameters.
+template <class T>
+struct StateMemory {
+  std::span<T> numbers{};
+  std::span<std::byte> bytes{};
+};
+
 template <class T>
 struct State {
-  std::span<T> view;             ///< the flat state view, always live
+  StateMemory<T> memory;
   std::vector<RateState> rates;  ///< per slot
   Counters counters;
   std::span<T> averages{};  ///< of the parameters, in the order of the flat view; empty: none
 
-  /// Sets every state array to what it starts at, and the rates that are state to the configured
-  /// ones. `parameters`: one pointer per slot.
-  void initialize(const Layout& layout, const NetworkSettings& settings,
-                  std::span<T* const> parameters) {
-    rates.assign(layout.slots.size(), {});
-    if (!averages.empty()) {
-      for (std::size_t i = 0; i < layout.slots.size(); ++i) {
-        const LayoutSlot& slot = layout.slots[i];
-        std::copy_n(parameters[i], slot.size, averages.data() + slot.offset);
-      }
-    }
-    for (std::size_t i = 0; i < layout.slots.size(); ++i) {
-      for (const StateArray& array : layout.slots[i].state) {
-        T* const begin = view.data() + array.offset;
-        if (array.description.start == StateStart::parameter) {
-          std::copy_n(parameters[i], array.size, begin);
-        } else {
-          std::fill_n(begin, array.size, static_cast<T>(array.initial));
-        }
-      }
+  /// Sets the rates that are state to the configured ones.
+  void initialize_rates(const NetworkSettings& settings) {
+    rates.assign(settings.slots.size(), {});
+    for (std::size_t i = 0; i < settings.slots.size(); ++i) {
       const SlotSettings& slot = settings.slots[i];
       const auto configured = [&](int place) {
         return slot.updater.values[static_cast<std::size_t>(place)].at(0, 0);

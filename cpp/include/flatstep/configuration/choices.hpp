@@ -60,6 +60,17 @@ enum class OnNonfinite { raise, skip, propagate };
 
 inline constexpr std::string_view on_nonfinite_names[] = {"raise", "skip", "propagate"};
 
+/// In how many bits an element of state is kept: in all that its parameter's type has, or fewer.
+enum class StateStorage { full, bits_16, bits_8 };
+
+inline constexpr std::string_view state_storage_names[] = {"full", "16bit", "8bit"};
+
+/// What is kept beside parameters in fewer bits than steps compute in: the bits that a bfloat16 lacks,
+/// or the whole number.
+enum class Master { split, full };
+
+inline constexpr std::string_view master_names[] = {"split", "full"};
+
 namespace detail {
 
 template <class Row, std::size_t N>
@@ -83,6 +94,12 @@ constexpr std::string_view to_string(NormalizationGroup group) {
 constexpr std::string_view to_string(OnNonfinite on_nonfinite) {
   return on_nonfinite_names[static_cast<std::size_t>(on_nonfinite)];
 }
+constexpr std::string_view to_string(StateStorage storage) {
+  return state_storage_names[static_cast<std::size_t>(storage)];
+}
+constexpr std::string_view to_string(Master master) {
+  return master_names[static_cast<std::size_t>(master)];
+}
 
 inline GradientNormalization parse_gradient_normalization(std::string_view name) {
   return static_cast<GradientNormalization>(
@@ -90,6 +107,12 @@ inline GradientNormalization parse_gradient_normalization(std::string_view name)
 }
 inline OnNonfinite parse_on_nonfinite(std::string_view name) {
   return static_cast<OnNonfinite>(text::place("on_nonfinite", on_nonfinite_names, name));
+}
+inline StateStorage parse_state_storage(std::string_view name) {
+  return static_cast<StateStorage>(text::place("state_storage", state_storage_names, name));
+}
+inline Master parse_master(std::string_view name) {
+  return static_cast<Master>(text::place("master", master_names, name));
 }
 inline Semantics parse_semantics(std::string_view name) {
   return static_cast<Semantics>(text::place("semantics", semantics_names, name));

@@ -27,6 +27,9 @@ namespace flatstep {
 /// Whether a parameter decays, by its name and the shape of its array.
 using DecayFilter = std::function<bool(const SlotName&, std::span<const std::size_t>)>;
 
+/// State of fewer elements is full unless its layer or parameter says otherwise.
+inline constexpr std::size_t least_narrow_size = 4096;
+
 /// What a field is for, where its type does not say it: which values are legal.
 enum class FieldRole { plain, coefficient, weight_decay, threshold, share };
 
@@ -47,6 +50,8 @@ struct ParamConfiguration {
   /// It learns while its layer is in pretraining and not otherwise, as an autoencoder's decoder and
   /// the visible bias "vb" do; not given: "vb" alone.
   std::optional<bool> pretrain_only{};
+  std::optional<StateStorage> state_storage{};
+  std::optional<Master> master{};
 };
 
 /// What one layer does differently from the network; what is not given is inherited.
@@ -74,6 +79,8 @@ struct LayerConfiguration {
   bool pretrain = false;
   std::map<std::string, ParamConfiguration, std::less<>> params{};
   std::optional<double> learning_rate_scale{};
+  std::optional<StateStorage> state_storage{};
+  std::optional<Master> master{};
 };
 
 struct NetworkConfiguration {
@@ -106,6 +113,13 @@ struct NetworkConfiguration {
   /// Which parameters L1, L2 and weight decay of network and layer are for; empty: all. A parameter's
   /// own apply to it in any case.
   DecayFilter decay_filter{};
+  /// How state is kept. That of parameters with fewer than `least_narrow_size` elements is full, unless
+  /// their layer or they themselves say otherwise.
+  StateStorage state_storage = StateStorage::full;
+  /// Where the rounding of state in fewer bits starts: the same seed gives the same bits.
+  std::uint64_t storage_seed = 0;
+  /// What is kept beside parameters in fewer bits; they need one.
+  std::optional<Master> master{};
   std::map<std::string, LayerConfiguration, std::less<>> layers{};
 };
 
@@ -124,6 +138,8 @@ void visit_fields(Self& param, Visit&& visit) {
   visit("statistic", param.statistic, FieldRole::plain);
   visit("learning_rate_scale", param.learning_rate_scale, FieldRole::coefficient);
   visit("pretrain_only", param.pretrain_only, FieldRole::plain);
+  visit("state_storage", param.state_storage, FieldRole::plain);
+  visit("master", param.master, FieldRole::plain);
 }
 
 /// The fields that a layer and a network have both.
@@ -157,6 +173,8 @@ void visit_fields(Self& layer, Visit&& visit) {
   visit("pretrain", layer.pretrain, FieldRole::plain);
   visit("params", layer.params, FieldRole::plain);
   visit("learning_rate_scale", layer.learning_rate_scale, FieldRole::coefficient);
+  visit("state_storage", layer.state_storage, FieldRole::plain);
+  visit("master", layer.master, FieldRole::plain);
 }
 
 template <class Self, class Visit>
@@ -170,6 +188,9 @@ void visit_fields(Self& network, Visit&& visit) {
   visit("on_nonfinite", network.on_nonfinite, FieldRole::plain);
   visit("bias_params", network.bias_params, FieldRole::plain);
   visit("decay_filter", network.decay_filter, FieldRole::plain);
+  visit("state_storage", network.state_storage, FieldRole::plain);
+  visit("storage_seed", network.storage_seed, FieldRole::plain);
+  visit("master", network.master, FieldRole::plain);
   visit("layers", network.layers, FieldRole::plain);
 }
 

@@ -28,9 +28,6 @@ inline constexpr std::size_t max_callback_state_arrays = 16;
 /// of one of its columns (all but the last), a single number, or what its updater says (own).
 enum class StateShape { parameter, row, column, number, own };
 
-/// How a state array is stored: in the type of the parameters.
-enum class StateStorage { full };
-
 /// What a state array starts at: a number that the updater says, or its parameter.
 enum class StateStart { number, parameter };
 
@@ -39,12 +36,14 @@ struct StateDescription {
   std::string_view name;
   StateShape shape = StateShape::parameter;
   StateStart start = StateStart::number;
-  StateStorage storage = StateStorage::full;
+  bool never_negative = false;
+  bool keeps_maximum = false;
 
   /// What the kernels of a fused updater go through.
-  constexpr bool is_plain() const {
-    return shape == StateShape::parameter && storage == StateStorage::full;
-  }
+  constexpr bool is_plain() const { return shape == StateShape::parameter; }
+  /// Whether it may be kept in fewer bits. What starts at the parameter moves by less than such a
+  /// number's last place.
+  constexpr bool may_be_coded() const { return is_plain() && start == StateStart::number; }
 };
 
 /// One slot's arguments to a callback updater: gradient becomes update, in place, on scratch
@@ -210,6 +209,12 @@ UpdaterInfo describe_updater(int index) {
     StateDescription description{U::state_names.data()[a]};
     if constexpr (requires { U::starts_at_parameter(a); }) {
       if (U::starts_at_parameter(a)) description.start = StateStart::parameter;
+    }
+    if constexpr (requires { U::never_negative(a); }) {
+      description.never_negative = U::never_negative(a);
+    }
+    if constexpr (requires { U::keeps_maximum(a); }) {
+      description.keeps_maximum = U::keeps_maximum(a);
     }
     info.state.push_back(description);
   }

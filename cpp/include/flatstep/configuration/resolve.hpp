@@ -167,6 +167,27 @@ class Biases {
   Names names_;
 };
 
+/// Small arrays gain nothing by fewer bits, and a callback's state may be anything: both stay full
+/// unless their own layer or parameter asks for fewer.
+inline void resolve_state_storage(const std::string& where, const NetworkConfiguration& network,
+                                  const LayerConfiguration& layer, const ParamConfiguration& param,
+                                  std::span<const std::size_t> shape, SlotSettings& slot) {
+  const auto& own = param.state_storage ? param.state_storage : layer.state_storage;
+  const bool is_callback = slot.updater.kind->is_callback();
+  if (own) {
+    if (is_callback && param.state_storage && *own != StateStorage::full) {
+      refuse(where, "state_storage: expected \"full\", as " + name_of(slot.updater) +
+                        " works on arrays of its own, got " + text::quoted(to_string(*own)) +
+                        "; leave out state_storage");
+    }
+    if (!is_callback) slot.state_storage = *own;
+    return;
+  }
+  std::size_t size = 1;
+  for (const std::size_t extent : shape) size *= extent;
+  if (!is_callback && size >= least_narrow_size) slot.state_storage = network.state_storage;
+}
+
 inline SlotSettings resolve_slot(const NetworkConfiguration& network, const Biases& biases,
                                  const LayerConfiguration& layer, const ParamConfiguration& param,
                                  const SlotName& name, std::span<const std::size_t> shape) {
@@ -177,6 +198,7 @@ inline SlotSettings resolve_slot(const NetworkConfiguration& network, const Bias
   slot.pretrain = layer.pretrain;
   slot.frozen = layer.frozen;
   slot.statistic = is_statistic(layer, param, name.param);
+  slot.master = param.master ? param.master : layer.master ? layer.master : network.master;
   if (slot.statistic) {
     refuse_updater_of_statistic(where, param);
     slot.updater = make_updater(registered<NoOp>());
@@ -185,6 +207,7 @@ inline SlotSettings resolve_slot(const NetworkConfiguration& network, const Bias
   slot.bias = visible_bias || biases.contain(name.param, shape);
   slot.updater = resolve_updater(network, layer, param, slot.bias);
   slot.learning_rate_scale = nearest(param.learning_rate_scale, layer.learning_rate_scale, 1.0);
+  resolve_state_storage(where, network, layer, param, shape, slot);
   const bool decays = !network.decay_filter || network.decay_filter(name, shape);
   const int own_decay = slot.updater.kind->find("weight_decay");
   if (!decays && !param.updater && own_decay >= 0) {  // in the updater's formula
@@ -205,6 +228,7 @@ inline SlotSettings resolve_slot(const NetworkConfiguration& network, const Bias
   SlotSettings frozen;
   frozen.pretrain_only = slot.pretrain_only;
   frozen.bias = slot.bias;
+  frozen.master = slot.master;
   frozen.pretrain = slot.pretrain;
   frozen.frozen = true;
   frozen.learning_rate_scale = slot.learning_rate_scale;
@@ -306,6 +330,7 @@ inline NetworkSettings resolve(const NetworkConfiguration& network, std::span<co
   settings.mini_batch = network.mini_batch;
   settings.maximize = network.maximize;
   settings.average_decay = network.average_decay;
+  settings.storage_seed = network.storage_seed;
   settings.on_nonfinite = network.on_nonfinite;
   settings.slots.reserve(slots.size());
 

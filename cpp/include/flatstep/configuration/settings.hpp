@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,8 @@ struct SlotSettings {
   LearningRatePolicy policy;
   /// Empty unless the updater has a momentum.
   std::map<std::int64_t, double> momentum_schedule;
+  StateStorage state_storage = StateStorage::full;
+  std::optional<Master> master{};
   /// Place of its layer in NetworkSettings::layers.
   std::size_t layer = 0;
 };
@@ -55,6 +58,7 @@ struct NetworkSettings {
   bool maximize = false;
   OnNonfinite on_nonfinite = OnNonfinite::raise;
   std::optional<Schedule> average_decay{};
+  std::uint64_t storage_seed = 0;
   std::vector<LayerSettings> layers;  ///< in the order of the slots
   std::vector<SlotSettings> slots;
 

@@ -4,11 +4,13 @@
 
 #include <flatstep/configuration/registry.hpp>
 #include <flatstep/configuration/settings.hpp>
+#include <flatstep/kernels/storage_kernels.hpp>
 
 #include <algorithm>
 #include <charconv>
 #include <cstddef>
 #include <limits>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -70,6 +72,9 @@ struct StateArray {
   double initial = 0.0;    ///< what every element starts at, unless that is the parameter
   std::size_t offset = 0;  ///< in the state view
   std::size_t size = 0;
+  StateCode code = StateCode::none;
+  std::size_t place = 0;   ///< in the numbers that are kept, or in the bytes where it has a code
+  std::size_t scales = 0;  ///< place of its blocks' scales in the bytes, where its code has them
   std::vector<std::size_t> own_shape{};  ///< where its shape is StateShape::own
 };
 
@@ -81,6 +86,9 @@ struct LayoutSlot {
   std::size_t offset = 0;
   std::size_t size = 0;
   std::size_t layer = 0;  ///< place among the layers
+  ElementType type = ElementType::same;
+  std::optional<Master> master{};  ///< where `type` is another than steps compute in
+  std::size_t master_place = 0;    ///< in the numbers that are kept; split: in the bytes
   std::vector<StateArray> state{};
 
   /// The shape of one of its state arrays.
@@ -114,6 +122,12 @@ struct Layout {
   std::vector<UpdaterBlock> blocks;
   std::size_t size = 0;
   std::size_t state_size = 0;
+  /// What is kept of state: numbers as steps compute with them, of which the first are the state view
+  /// where nothing is coded, and bytes.
+  std::size_t kept_numbers = 0;
+  std::size_t kept_bytes = 0;
+  bool has_codes = false;  ///< some state array is not kept as numbers
+  bool is_narrow = false;  ///< that, or some parameter has another type
 
   /// All keys, for messages.
   std::string keys() const {
@@ -189,9 +203,58 @@ inline std::vector<double> initial_values(const UpdaterConfiguration& updater,
   return initial;
 }
 
+/// The code of a state array, as its slot's settings and its updater say.
+inline StateCode code_of(const SlotSettings& slot, const StateDescription& array) {
+  if (slot.state_storage == StateStorage::full || !array.may_be_coded()) return StateCode::none;
+  if (slot.state_storage == StateStorage::bits_16 || array.keeps_maximum) {
+    return array.never_negative ? StateCode::non_negative_16 : StateCode::signed_16;
+  }
+  return array.never_negative ? StateCode::non_negative_8 : StateCode::signed_8;
+}
+
+/// Where what is kept of a network's state lies: each in a place of its own, codes and scales at
+/// multiples of 64 bytes.
+inline void place_state(Layout& layout, const NetworkSettings& settings) {
+  const auto take_bytes = [&](std::size_t size, const LayoutSlot& slot) {
+    const std::size_t place = layout.kept_bytes;
+    add_size(layout.kept_bytes, size, slot);
+    add_size(layout.kept_bytes, (64 - layout.kept_bytes % 64) % 64, slot);
+    return place;
+  };
+  const auto take_numbers = [&](std::size_t size, const LayoutSlot& slot) {
+    const std::size_t place = layout.kept_numbers;
+    add_size(layout.kept_numbers, size, slot);
+    return place;
+  };
+  for (std::size_t i = 0; i < layout.slots.size(); ++i) {
+    for (StateArray& array : layout.slots[i].state) {
+      array.code = code_of(settings.slots[i], array.description);
+      layout.has_codes = layout.has_codes || array.code != StateCode::none;
+    }
+    layout.is_narrow = layout.is_narrow || layout.slots[i].type != ElementType::same;
+  }
+  layout.is_narrow = layout.is_narrow || layout.has_codes;
+  if (!layout.has_codes) layout.kept_numbers = layout.state_size;
+  for (LayoutSlot& slot : layout.slots) {
+    for (StateArray& array : slot.state) {
+      if (array.code == StateCode::none) {
+        array.place = layout.has_codes ? take_numbers(array.size, slot) : array.offset;
+        continue;
+      }
+      array.place = take_bytes(array.size * bytes_of(array.code), slot);
+      if (!has_scales(array.code)) continue;
+      array.scales = take_bytes(blocks_of(array.size) * sizeof(float), slot);
+    }
+    if (slot.type == ElementType::same) continue;
+    slot.master_place = slot.master == Master::split
+                            ? take_bytes(slot.size * sizeof(std::uint16_t), slot)
+                            : take_numbers(slot.size, slot);
+  }
+}
+
 }  // namespace detail
 
-/// Lays out slots (name, shape and size given) and their state.
+/// Lays out slots (name, shape, size, type and master given) and their state.
 ///
 /// dl4j-1.0: block by block, within a block the first state array of all its slots, then the
 /// second; a block ends where the updater changes, between what learns in pretraining only and any
@@ -241,6 +304,7 @@ inline Layout make_layout(std::vector<LayoutSlot> slots, const NetworkSettings& 
     layout.blocks.push_back(block);
     begin = end;
   }
+  detail::place_state(layout, settings);
   return layout;
 }
 

@@ -81,6 +81,7 @@ class PlanBuilder {
     plan_.on_nonfinite = settings_.on_nonfinite;
     plan_.rules = &settings_.rules();
     plan_.average_decay = settings_.average_decay;
+    plan_.storage_seed = settings_.storage_seed;
     plan_.slots.resize(layout_.slots.size());
     rate_group_places_.reserve(layout_.slots.size());
     run_places_.reserve(layout_.slots.size());

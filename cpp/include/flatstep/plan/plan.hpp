@@ -15,6 +15,7 @@
 #include <flatstep/plan/rate_state.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <optional>
 #include <vector>
@@ -106,6 +107,7 @@ struct Plan {
   OnNonfinite on_nonfinite = OnNonfinite::raise;
   std::optional<Schedule> average_decay{};  ///< where averages of the parameters are kept
   const OrderRules* rules = nullptr;
+  std::uint64_t storage_seed = 0;
   std::vector<RateGroup> rate_groups;
   std::vector<Run> runs;
   std::vector<Group> groups;

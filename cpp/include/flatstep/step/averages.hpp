@@ -4,6 +4,7 @@
 
 #include <flatstep/step/passes.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -30,9 +31,20 @@ class Averages {
   /// Takes in what the pass over a chunk has left in the parameters.
   void take(const Step<T>& step, const Passes<T>& passes, std::size_t c) const {
     const Chunk& chunk = step.plan.chunks[c];
-    step.kernels.average(memory_.data() + step.layout.slots[chunk.slot].offset + chunk.offset,
-                         passes.segment(chunk.slot).parameter + chunk.offset, chunk.size, decay_,
-                         one_minus_decay_);
+    T* const averages = memory_.data() + step.layout.slots[chunk.slot].offset + chunk.offset;
+    const StoredSlot<T>& stored = passes.stored(chunk.slot);
+    if (stored.numbers != nullptr) {
+      step.kernels.average(averages, stored.numbers + chunk.offset, chunk.size, decay_,
+                           one_minus_decay_);
+      return;
+    }
+    constexpr std::size_t most = 1024;
+    T parameter[most];
+    for (std::size_t at = 0; at < chunk.size; at += most) {
+      const std::size_t size = std::min(most, chunk.size - at);
+      read_parameter(step.kernels, stored, chunk.offset + at, size, parameter);
+      step.kernels.average(averages + at, parameter, size, decay_, one_minus_decay_);
+    }
   }
 
  private:

@@ -32,12 +32,19 @@ class Norms {
     const bool looks = step.plan.on_nonfinite != OnNonfinite::propagate;
     for (std::size_t c = chunk_begin; c < chunk_end; ++c) {
       const Chunk& chunk = step.plan.chunks[c];
-      const T* const gradient = step.memory.gradients[chunk.slot] + chunk.offset;
+      const T* const gradient = step.memory.gradients[chunk.slot];
+      const ElementType type = step.memory.type_of(chunk.slot);
       if (step.plan.slots[chunk.slot].group != none) {
-        sums_[c] = step.kernels.sum_of_squares(gradient, chunk.size);
+        sums_[c] = type == ElementType::same
+                       ? step.kernels.sum_of_squares(gradient + chunk.offset, chunk.size)
+                       : step.kernels.elements.sum_of_squares(
+                             type, element(gradient, type, chunk.offset), chunk.size);
         finite_[c] = std::isfinite(sums_[c].sum);
       } else if (looks) {
-        finite_[c] = step.kernels.all_finite(gradient, chunk.size);
+        finite_[c] = type == ElementType::same
+                         ? step.kernels.all_finite(gradient + chunk.offset, chunk.size)
+                         : step.kernels.elements.all_finite(
+                               type, element(gradient, type, chunk.offset), chunk.size);
       }
     }
   }

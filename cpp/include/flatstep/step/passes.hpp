@@ -4,11 +4,13 @@
 #include <flatstep/step/normalization_factor.hpp>
 #include <flatstep/step/rates.hpp>
 #include <flatstep/step/step.hpp>
+#include <flatstep/step/stored.hpp>
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace flatstep {
@@ -17,9 +19,9 @@ inline namespace FLATSTEP_DISPATCH {
 template <class T>
 class Passes {
  public:
-  Passes(const Layout& layout, const Plan& plan, std::span<T* const> parameters,
-         std::span<T> state_view) {
-    make_segments(layout, plan, parameters, state_view);
+  Passes(const Layout& layout, const Plan& plan, std::vector<StoredSlot<T>> stored)
+      : stored_(std::move(stored)) {
+    make_segments(layout, plan);
     for (const Run& run : plan.runs) constants_.push_back(constants_of(run));
   }
 
@@ -74,7 +76,14 @@ class Passes {
   const Segment<T>& segment(std::size_t slot) const { return segments_[segment_of_[slot]]; }
   const PassConstants<T>& constants(std::size_t run) const { return constants_[run]; }
 
-  /// A part of a slot's segment.
+  const StoredSlot<T>& stored(std::size_t slot) const { return stored_[slot]; }
+
+  /// Whether a slot's gradient, parameter or state is not in numbers as the kernels take them.
+  bool is_tiled(const Step<T>& step, std::size_t slot) const {
+    return is_narrow_[slot] != 0 || step.memory.type_of(slot) != ElementType::same;
+  }
+
+  /// A part of a slot's segment, where it is not tiled.
   Segment<T> part_of(std::size_t slot, std::size_t offset, std::size_t size) const {
     Segment<T> part = segment(slot);
     part.gradient += offset;
@@ -89,6 +98,9 @@ class Passes {
 
   /// The pass over all chunks: one kernel call per run and row of neighbours.
   void pass_all(const Step<T>& step) const {
+    if (has_narrow_ || !step.memory.types.empty()) {
+      return pass_chunks(step, 0, step.plan.chunks.size());
+    }
     for (const Call& call : calls_) {
       run_kernel(step, call.run, {&segments_[call.first], call.count}, constants_[call.run],
                  kind_of(step.plan.runs[call.run], step.applies()));
@@ -112,11 +124,20 @@ class Passes {
       run = slot.run;
       const std::size_t next = std::min(slot.chunk_end, end);
       const Chunk& last = step.plan.chunks[next - 1];
-      segments[count++] = part_of(chunk.slot, chunk.offset, last.offset + last.size - chunk.offset);
+      const std::size_t size = last.offset + last.size - chunk.offset;
+      if (is_tiled(step, chunk.slot)) {
+        pass_tiles(step, chunk.slot, chunk.offset, size);
+      } else {
+        segments[count++] = part_of(chunk.slot, chunk.offset, size);
+      }
       c = next;
     }
     if (count > 0) call();
   }
+
+  /// The pass over a stretch of a slot whose gradient, parameter or state is in another form.
+  void pass_tiles(const Step<T>& step, std::size_t slot, std::size_t offset,
+                  std::size_t size) const;
 
   /// The flags of a run's pass.
   static unsigned kind_of(const Run& run, bool applies) {
@@ -149,18 +170,19 @@ class Passes {
   };
 
   /// One segment per active slot, in the order of the chunks, complete but for the step's gradient.
-  void make_segments(const Layout& layout, const Plan& plan, std::span<T* const> parameters,
-                     std::span<T> state_view) {
+  void make_segments(const Layout& layout, const Plan& plan) {
+    has_narrow_ = layout.is_narrow;
+    for (const StoredSlot<T>& slot : stored_) is_narrow_.push_back(slot.is_narrow());
     segment_of_.assign(layout.slots.size(), none);
     for (const std::size_t i : plan.order) {
       const LayoutSlot& slot = layout.slots[i];
       const std::size_t run = plan.slots[i].run;
       Segment<T> segment{};
-      segment.parameter = parameters[i];
+      segment.parameter = stored_[i].numbers;
       segment.size = slot.size;
       segment.pre[0] = segment.pre[1] = 1;
       for (std::size_t a = 0; a < plan.runs[run].updater->state.size(); ++a) {
-        segment.state[a] = state_view.data() + slot.state[a].offset;
+        segment.state[a] = stored_[i].state[a].numbers;
       }
       if (calls_.empty() || calls_.back().run != run) calls_.push_back({run, segments_.size(), 0});
       ++calls_.back().count;
@@ -194,6 +216,9 @@ class Passes {
     return *run.updater->template own_kernels<T>();
   }
 
+  std::vector<StoredSlot<T>> stored_;  ///< per slot
+  std::vector<char> is_narrow_;        ///< likewise
+  bool has_narrow_ = false;
   ScalesBefore scales_of_factors_{no_value, no_value};  ///< what is in the segments' `pre`
   std::vector<std::size_t> segment_of_;                 ///< per slot
   // Per active slot, in the order of the chunks.

@@ -15,6 +15,7 @@
 
 #include <flatstep/step/exchange.hpp>
 #include <flatstep/step/passes.hpp>
+#include <flatstep/step/tile.hpp>
 
 #include <algorithm>
 #include <array>
@@ -36,18 +37,23 @@ class SplitStep {
         trust_ratios_(plan.trusting_slots.empty() ? 0 : layout.slots.size(), no_value) {
     std::size_t elements = 0;
     std::size_t state_elements = 0;
+    std::size_t split_elements = 0;
     for (std::size_t i = 0; i < layout.slots.size(); ++i) {
       if (!plan.slots[i].active || !is_written_whole(plan, i)) continue;
       const LayoutSlot& slot = layout.slots[i];
-      written_.push_back({i, elements, state_elements, {}});
+      written_.push_back({i, elements, state_elements, split_elements, {}});
       elements += slot.size;
       if (run_of(plan, i).callback == nullptr) continue;
+      if (slot.type != ElementType::same && slot.master == Master::split) {
+        split_elements += slot.size;
+      }
       for (std::size_t a = 0; a < slot.state.size(); ++a) {
         state_elements += slot.state[a].size;
         written_.back().shapes.push_back(slot.state_shape(a));
       }
     }
     updates_ = AlignedBuffer<T>(elements);
+    parameters_ = AlignedBuffer<T>(split_elements);
     states_ = AlignedBuffer<T>(state_elements);
   }
 
@@ -69,9 +75,10 @@ class SplitStep {
     for (const Written& written : written_) {
       if (!is_callback(step, written)) continue;
       const T* from = states_.data() + written.state;
-      for (const StateArray& array : step.layout.slots[written.slot].state) {
-        std::copy_n(from, array.size, step.state_view.data() + array.offset);
-        from += array.size;
+      const LayoutSlot& slot = step.layout.slots[written.slot];
+      for (std::size_t a = 0; a < slot.state.size(); ++a) {
+        std::copy_n(from, slot.state[a].size, passes.stored(written.slot).state[a].numbers);
+        from += slot.state[a].size;
       }
     }
     return true;
@@ -93,13 +100,16 @@ class SplitStep {
       Look look;
       for (std::size_t at = 0; at < chunk.size; at += block_size) {
         const std::size_t size = std::min(block_size, chunk.size - at);
-        Segment<T> part = passes.part_of(chunk.slot, chunk.offset + at, size);
+        Tile<T> tile(step, passes, chunk.slot, chunk.offset + at, size,
+                     {.state = run.trusts != Trusted::gradient});
+        Segment<T>& part = tile.segment();
         part.update =
             whole == nullptr ? stack : updates_.data() + whole->update + chunk.offset + at;
         const unsigned kind = Passes<T>::kind_of(run, false);
         const T* looked_at = part.update;
         if (run.trusts != Trusted::gradient) {
           Passes<T>::run_kernel(step, k, {&part, 1}, constants, kind);
+          tile.store_state();
         } else if (kind == 0 && part.pre[0] == 1 && part.pre[1] == 1) {
           looked_at = part.gradient;  // nothing comes before it
         } else {
@@ -145,7 +155,8 @@ class SplitStep {
     const T* const update_of_chunk =
         whole == nullptr ? nullptr : updates_.data() + whole->update + chunk.offset;
     const bool is_scaled = whole != nullptr && step.plan.runs[run].trusts != Trusted::nothing;
-    if (is_scaled && !monitor_ && step.applies()) {  // nobody looks at what is scaled
+    const bool is_tiled = passes.is_tiled(step, chunk.slot);
+    if (is_scaled && !monitor_ && step.applies() && !is_tiled) {  // nobody looks at what is scaled
       Segment<T> part = passes.part_of(chunk.slot, chunk.offset, chunk.size);
       part.gradient = update_of_chunk;
       return scale(step, passes, run, part, true);
@@ -154,7 +165,10 @@ class SplitStep {
     Look look;
     for (std::size_t begin = 0; begin < chunk.size; begin += block_size) {
       const std::size_t size = std::min(block_size, chunk.size - begin);
-      Segment<T> part = passes.part_of(chunk.slot, chunk.offset + begin, size);
+      const bool is_run = whole == nullptr;  // now, and not before
+      Tile<T> tile(step, passes, chunk.slot, chunk.offset + begin, size,
+                   {.state = is_run || monitor_});
+      Segment<T>& part = tile.segment();
       T* const wanted = part.update;  // where the caller wants it, if anywhere
       if (monitor_) {
         look.parameter.add(step.kernels.sum_of_squares(part.parameter, size));
@@ -181,11 +195,13 @@ class SplitStep {
           if (state != nullptr && !step.kernels.all_finite(state, size)) look.state_finite = false;
         }
       }
+      if (is_run) tile.store_state();
       if (step.applies()) {
         step.kernels.subtract(part.parameter, update, size);
       } else if (update != wanted) {
         std::copy_n(update, size, wanted);
       }
+      tile.store_result();
     }
     if (monitor_) monitored_[c] = look;
   }
@@ -218,11 +234,13 @@ class SplitStep {
     std::size_t clipped = 0;  ///< elements that were clipped one by one
     bool state_finite = true;
   };
-  /// A slot whose update is written as a whole, and where that lies; a callback's state, too.
+  /// A slot whose update is written as a whole, and where that lies; a callback's state, too, and its
+  /// parameter where that is split.
   struct Written {
     std::size_t slot = 0;
     std::size_t update = 0;
     std::size_t state = 0;
+    std::size_t parameter = 0;
     std::vector<std::vector<std::size_t>> shapes;  ///< of its state arrays
   };
 
@@ -311,17 +329,27 @@ class SplitStep {
     const std::size_t k = step.plan.slots[written.slot].run;
     const Run& run = step.plan.runs[k];
     const std::span<T> update(updates_.data() + written.update, slot.size);
-    Segment<T> segment = passes.segment(written.slot);
-    segment.update = update.data();
     const unsigned kind = Passes<T>::kind_of(run, false);
-    Passes<T>::run_without_updater(step, segment, up_to_updater(passes.constants(k)), kind);
+    const PassConstants<T> before = up_to_updater(passes.constants(k));
+    for (std::size_t at = 0; at < slot.size; at += Tile<T>::most) {
+      Tile<T> tile(step, passes, written.slot, at, std::min(Tile<T>::most, slot.size - at),
+                   {.state = false});
+      tile.segment().update = update.data() + at;
+      Passes<T>::run_without_updater(step, tile.segment(), before, kind);
+    }
+    const StoredSlot<T>& stored = passes.stored(written.slot);
+    const T* parameter = stored.numbers;
+    if (stored.is_split()) {
+      read_parameter(step.kernels, stored, 0, slot.size, parameters_.data() + written.parameter);
+      parameter = parameters_.data() + written.parameter;
+    }
 
     std::array<std::span<T>, max_callback_state_arrays> state{};
     T* to = states_.data() + written.state;
     for (std::size_t a = 0; a < slot.state.size(); ++a) {
       const StateArray& array = slot.state[a];
       state[a] = {to, array.size};
-      std::copy_n(step.state_view.data() + array.offset, array.size, to);
+      std::copy_n(stored.state[a].numbers, array.size, to);
       to += array.size;
     }
     const CallbackArguments<T> arguments{written.slot,
@@ -333,7 +361,7 @@ class SplitStep {
                                          step.iteration,
                                          step.epoch,
                                          written.shapes,
-                                         {segment.parameter, slot.size}};
+                                         {parameter, slot.size}};
     try {
       const FlushSubnormals::Suspended callers_mode(step.mode);
       if (!run.callback->template callback<T>()(arguments)) return false;
@@ -341,10 +369,16 @@ class SplitStep {
       return false;
     }
 
-    segment.gradient = update.data();
-    segment.pre[0] = segment.pre[1] = 1;
-    Passes<T>::run_without_updater(step, segment, from_updater_on(passes.constants(k)),
-                                   kind & ~pass_clamps);
+    const PassConstants<T> after = from_updater_on(passes.constants(k));
+    for (std::size_t at = 0; at < slot.size; at += Tile<T>::most) {
+      Tile<T> tile(step, passes, written.slot, at, std::min(Tile<T>::most, slot.size - at),
+                   {.state = false});
+      Segment<T>& part = tile.segment();
+      part.update = update.data() + at;
+      part.gradient = part.update;
+      part.pre[0] = part.pre[1] = 1;
+      Passes<T>::run_without_updater(step, part, after, kind & ~pass_clamps);
+    }
     return true;
   }
 
@@ -356,6 +390,7 @@ class SplitStep {
   std::vector<Written> written_;
   AlignedBuffer<T> updates_{0};
   AlignedBuffer<T> states_{0};
+  AlignedBuffer<T> parameters_{0};
 };
 
 }  // namespace FLATSTEP_DISPATCH

@@ -20,7 +20,19 @@ template <class T>
 struct StepMemory {
   std::span<const T* const> gradients;  ///< nullptr: absent (frozen slots only)
   std::span<T* const> updates;          ///< where updates go; empty: apply them to the parameters
+  /// What both really point to, per slot; empty: to T.
+  std::span<const ElementType> types{};
+
+  ElementType type_of(std::size_t slot) const {
+    return types.empty() ? ElementType::same : types[slot];
+  }
 };
+
+/// Where an element lies behind a pointer to the first, which is of that type whatever it says.
+template <class T>
+const void* element(const T* first, ElementType type, std::size_t place) {
+  return reinterpret_cast<const char*>(first) + place * bytes_of(type, sizeof(T));
+}
 
 /// What gradients are multiplied by before normalisation, by ScaledBefore.
 class ScalesBefore {
@@ -40,7 +52,7 @@ struct Step {
   const Plan& plan;
   const KernelTable<T>& kernels;
   const StepMemory<T>& memory;
-  std::span<T> state_view;
+  std::uint64_t storage_seed;
   std::int64_t iteration;
   std::int64_t epoch;
   const ScalesBefore& scales;
