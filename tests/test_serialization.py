@@ -155,7 +155,10 @@ EVERYTHING = Configuration(
 )
 #: As 0.1 wrote it: what came to an updater since then has its default.
 SINCE_0_1 = '"corrected_epsilon": false, "bias_correction": true'
-NETWORKS_SINCE_0_1 = '"maximize": false, "gradient_normalization_epsilon": 0.0'
+NETWORKS_SINCE_0_1 = (
+    '"maximize": false, "gradient_normalization_epsilon": 0.0, "state_storage": "full", '
+    '"storage_seed": 0'
+)
 VERSION_1 = """
 {"version": 1,
  "updater": {"class": "Adam",
@@ -231,7 +234,7 @@ REFUSED: dict[str, tuple[str, type[Exception], str]] = {
         ValueError,
         "configuration.layers.2.params.W: unknown field lr; expected updater, learning_rate, "
         "learning_rate_policy, momentum_schedule, l1, l2, weight_decay, weight_decay_apply_lr, "
-        "statistic, learning_rate_scale, pretrain_only",
+        "statistic, learning_rate_scale, pretrain_only, state_storage, master",
     ),
     "a field of the policy": (
         '"learning_rate_policy": {"kind": "None", "class": "LearningRatePolicy"}}',

@@ -2,6 +2,7 @@
 #include "arrays.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 namespace py = pybind11;
@@ -77,6 +78,34 @@ bool has_dtype(py::handle array) {
   return descriptor == native || py::detail::npy_api::get().PyArray_EquivTypes_(descriptor, native);
 }
 
+/// ml_dtypes.bfloat16: known by its name, since only who uses it has that package. Its descriptor lives
+/// as long as the process.
+bool is_bfloat16(PyObject* descriptor) {
+  static PyObject* known = nullptr;
+  if (descriptor == known) return true;
+  const auto dtype = py::reinterpret_borrow<py::dtype>(descriptor);
+  if (dtype.itemsize() != 2 || std::string(py::str(dtype.attr("name"))) != "bfloat16") return false;
+  if (known == nullptr) known = py::object(dtype).release().ptr();
+  return true;
+}
+
+/// Of which type an array's elements are, for T; none where T does not go with them.
+template <class T>
+std::optional<ElementType> element_type(py::handle array) {
+  if (has_dtype<T>(array)) return ElementType::same;
+  if constexpr (sizeof(T) == sizeof(double)) {
+    if (has_dtype<float>(array)) return ElementType::float32;
+  } else {
+    static PyObject* const half = py::dtype("float16").release().ptr();
+    PyObject* const descriptor = proxy(array)->descr;
+    if (descriptor == half || py::detail::npy_api::get().PyArray_EquivTypes_(descriptor, half)) {
+      return ElementType::float16;
+    }
+    if (is_bfloat16(descriptor)) return ElementType::bfloat16;
+  }
+  return {};
+}
+
 std::string conversion(const char* dtype) { return std::string(".astype(np.") + dtype + ")"; }
 
 template <class T>
@@ -150,7 +179,7 @@ std::string TakenArray::change_of(const ArrayForm& form, bool written) const {
 bool is_float64(py::handle array, const std::string& key) {
   require_array(array, "parameter " + quoted(key));
   if (has_dtype<double>(array)) return true;
-  if (has_dtype<float>(array)) return false;
+  if (element_type<float>(array)) return false;
   const auto dtype = py::dtype::from_args(array.attr("dtype"));
   const bool is_wide = dtype.kind() == 'f' && dtype.itemsize() >= 8;
   throw py::type_error("parameter " + quoted(key) + ": expected dtype float32 or float64, got " +
@@ -159,17 +188,19 @@ bool is_float64(py::handle array, const std::string& key) {
 }
 
 template <class T>
-T* parameter_memory(py::handle array, const std::string& key) {
+ParameterMemory<T> parameter_memory(py::handle array, const std::string& key) {
   const std::string what = "parameter " + quoted(key);
   require_array(array, what);
-  if (!has_dtype<T>(array)) {
+  const std::optional<ElementType> type = element_type<T>(array);
+  if (!type || type == ElementType::float32) {
     throw py::type_error(what + ": expected dtype " + dtype_name<T> +
                          ", that of the first parameter, got " + dtype_of(array) +
                          "; convert it with " + conversion(dtype_name<T>) + keep +
                          " (one dtype per updater)");
   }
   require_memory(array, what, true, keep);
-  return reinterpret_cast<T*>(proxy(array)->data);
+  return {proxy(array)->data,
+          static_cast<std::size_t>(py::reinterpret_borrow<py::array>(array).size()), *type};
 }
 
 ArrayForm form_of(py::handle array, std::string key) {
@@ -179,26 +210,36 @@ ArrayForm form_of(py::handle array, std::string key) {
 
 namespace {
 
-template <class T, class Shape>
-T* memory_if(py::handle array, const Shape& shape, int order) {
+template <class Shape>
+bool has_form(py::handle array, const Shape& shape, int order) {
   const auto* p = proxy(array);
   const int needed = aligned | order;
-  if ((p->flags & needed) == needed && static_cast<std::size_t>(p->nd) == shape.size() &&
-      std::equal(
-          shape.begin(), shape.end(), p->dimensions,
-          [](auto expected, py::ssize_t extent) { return std::cmp_equal(expected, extent); }) &&
-      has_dtype<T>(array)) {
-    return reinterpret_cast<T*>(p->data);
-  }
-  return nullptr;
+  return (p->flags & needed) == needed && static_cast<std::size_t>(p->nd) == shape.size() &&
+         std::equal(
+             shape.begin(), shape.end(), p->dimensions,
+             [](auto expected, py::ssize_t extent) { return std::cmp_equal(expected, extent); });
 }
+
+template <class T, class Shape>
+T* memory_if(py::handle array, const Shape& shape, int order) {
+  if (!has_form(array, shape, order) || !has_dtype<T>(array)) return nullptr;
+  return reinterpret_cast<T*>(proxy(array)->data);
+}
+
+int order_of(const ArrayForm& form) {
+  return (form.c_contiguous ? c_order : 0) | (form.f_contiguous ? f_order : 0);
+}
+
+/// Throws for what is no gradient of that form, whatever it is.
+template <class T>
+[[noreturn]] void refuse_gradient(py::handle array, const ArrayForm& form, bool written,
+                                  bool has_legal_dtype);
 
 }  // namespace
 
 template <class T>
 T* memory_of(py::handle array, const ArrayForm& form) {
-  return memory_if<T>(array, form.shape,
-                      (form.c_contiguous ? c_order : 0) | (form.f_contiguous ? f_order : 0));
+  return memory_if<T>(array, form.shape, order_of(form));
 }
 
 template <class T>
@@ -212,6 +253,24 @@ T* gradient_memory(py::handle array, const ArrayForm& form, bool written) {
     // The usual case, without a text or a temporary.
     if (T* const memory = memory_of<T>(array, form)) return memory;
   }
+  refuse_gradient<T>(array, form, written, is_array(array) && has_dtype<T>(array));
+}
+
+template <class T>
+T* gradient_memory(py::handle array, const ArrayForm& form, bool written, ElementType& type) {
+  const bool serves = is_array(array) && (!written || (proxy(array)->flags & writable) != 0) &&
+                      has_form(array, form.shape, order_of(form));
+  const std::optional<ElementType> found =
+      is_array(array) ? element_type<T>(array) : std::optional<ElementType>{};
+  if (!serves || !found) refuse_gradient<T>(array, form, written, found.has_value());
+  type = *found;
+  return reinterpret_cast<T*>(proxy(array)->data);
+}
+
+namespace {
+
+template <class T>
+void refuse_gradient(py::handle array, const ArrayForm& form, bool written, bool has_legal_dtype) {
   const std::string what = "gradient " + quoted(form.key);
   if (!is_array(array) && py::isinstance(array, py::module_::import("numpy").attr("generic"))) {
     throw py::type_error(what + ": expected an array of shape " + text(form.shape) +
@@ -221,7 +280,7 @@ T* gradient_memory(py::handle array, const ArrayForm& form, bool written) {
                                              : "; sum or average over the batch alone (axis=0)"));
   }
   require_array(array, what);
-  require_dtype<T>(array, what);
+  if (!has_legal_dtype) require_dtype<T>(array, what);
   if (const auto shape = shape_of(array); shape != form.shape) {
     const bool as_many = form.size() == ArrayForm{"", shape, true, true}.size();
     throw py::value_error(what + ": expected shape " + text(form.shape) +
@@ -235,6 +294,8 @@ T* gradient_memory(py::handle array, const ArrayForm& form, bool written) {
                         (form.c_contiguous ? "np.ascontiguousarray" : "np.asfortranarray"));
 }
 
+}  // namespace
+
 template <class T>
 py::array view(T* memory, const ArrayForm& form, py::handle owner) {
   std::vector<py::ssize_t> strides(form.shape.size());
@@ -247,8 +308,14 @@ py::array view(T* memory, const ArrayForm& form, py::handle owner) {
   return py::array(py::dtype::of<T>(), form.shape, strides, memory, owner);
 }
 
-template float* parameter_memory<float>(py::handle, const std::string&);
-template double* parameter_memory<double>(py::handle, const std::string&);
+template ParameterMemory<float> parameter_memory<float>(py::handle, const std::string&);
+template ParameterMemory<double> parameter_memory<double>(py::handle, const std::string&);
+template std::uint8_t* memory_of<std::uint8_t>(py::handle, const ArrayForm&);
+template std::uint16_t* memory_of<std::uint16_t>(py::handle, const ArrayForm&);
+template float* gradient_memory<float>(py::handle, const ArrayForm&, bool, ElementType&);
+template double* gradient_memory<double>(py::handle, const ArrayForm&, bool, ElementType&);
+template py::array view<std::uint8_t>(std::uint8_t*, const ArrayForm&, py::handle);
+template py::array view<std::uint16_t>(std::uint16_t*, const ArrayForm&, py::handle);
 template float* memory_of<float>(py::handle, const ArrayForm&);
 template double* memory_of<double>(py::handle, const ArrayForm&);
 template float* memory_of<float>(py::handle, std::span<const std::size_t>, bool);

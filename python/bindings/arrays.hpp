@@ -3,6 +3,8 @@
 
 #include <pybind11/numpy.h>
 
+#include <flatstep/parameter_memory.hpp>
+
 #include <cstddef>
 #include <span>
 #include <string>
@@ -56,10 +58,11 @@ class TakenArray {
   pybind11::ssize_t extents_[2];  ///< of one dimension: its extent and its stride
 };
 
-/// The memory of an array that is a parameter: NumPy, of dtype T, contiguous, writable.
+/// The memory of an array that is a parameter: NumPy, of dtype T or of one that a float32 updater
+/// takes with a master, contiguous, writable.
 /// @throws TypeError, ValueError
 template <class T>
-T* parameter_memory(pybind11::handle array, const std::string& key);
+ParameterMemory<T> parameter_memory(pybind11::handle array, const std::string& key);
 
 /// Its form, to which gradients must conform.
 ArrayForm form_of(pybind11::handle array, std::string key);
@@ -68,6 +71,10 @@ ArrayForm form_of(pybind11::handle array, std::string key);
 /// @throws TypeError, ValueError
 template <class T>
 T* gradient_memory(pybind11::handle array, const ArrayForm& form, bool written);
+
+/// The same of any dtype that gradients of T may have; of which type its elements are then.
+template <class T>
+T* gradient_memory(pybind11::handle array, const ArrayForm& form, bool written, ElementType& type);
 
 /// The memory of an array of that form and of dtype T; null where it is anything else.
 template <class T>
@@ -81,7 +88,8 @@ T* memory_of(pybind11::handle array, std::span<const std::size_t> shape, bool co
 template <class T>
 pybind11::array view(T* memory, const ArrayForm& form, pybind11::handle owner);
 
-/// Whether the parameters' dtype is float64; any but float32 and float64 is a TypeError.
+/// Whether the parameters' dtype is float64; any but that, float32, bfloat16 and float16 is a
+/// TypeError.
 bool is_float64(pybind11::handle array, const std::string& key);
 
 /// An array of NumPy's own class.

@@ -170,6 +170,15 @@ class Reader {
   void read(const Attribute& attribute, py::handle value, OnNonfinite& field) {
     read_name(attribute, value, field, parse_on_nonfinite);
   }
+  void read(const Attribute& attribute, py::handle value, StateStorage& field) {
+    read_name(attribute, value, field, parse_state_storage);
+  }
+  void read(const Attribute& attribute, py::handle value, Master& field) {
+    read_name(attribute, value, field, parse_master);
+  }
+  void read(const Attribute& attribute, py::handle value, std::uint64_t& field) {
+    field = static_cast<std::uint64_t>(to_integer(value, attribute.text().c_str(), 0));
+  }
   template <class Level>
   void read(const Attribute& attribute, py::handle value,
             std::map<std::string, Level, std::less<>>& levels) {

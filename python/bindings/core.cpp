@@ -45,8 +45,11 @@ class TypedCore final : public Core {
         gradients_(std::move(slots.forms), updater_.layout(), updater_.settings(),
                    updater_.parameters(), lets_python_run()) {
     for (const py::object& array : arrays_) as_taken_.emplace_back(array);
-    gradients_.forbid(updater_.state_view(), "the updater's state",
-                      "a step changes the state while it reads the gradients");
+    for (const auto memory :
+         {std::as_bytes(updater_.memory().numbers), std::as_bytes(updater_.memory().bytes)}) {
+      gradients_.forbid(memory, "the updater's state",
+                        "a step changes the state while it reads the gradients");
+    }
     for (const SlotSettings& slot : updater_.settings().slots) {
       if (!slot.updater.kind->is_callback()) continue;
       const auto* updater = static_cast<const PythonUpdater*>(slot.updater.owner.get());
@@ -106,10 +109,14 @@ class TypedCore final : public Core {
     const KeptAlive kept(gradients_);
     gradients_.take(self, gradients, allow_copy ? Taking::copies : Taking::reads);
     if (sums_.empty()) make_sums();
-    const StepStatus status = updater_.accumulate(sums_, gradients_.pointers());
+    const StepStatus status = updater_.accumulate(sums_, gradients_.pointers(), gradients_.types());
     if (status == StepStatus::nonfinite) {
       raise_nonfinite(
-          [&](std::size_t i) { return !updater_.is_finite(i, gradients_.pointers()[i]); },
+          [&](std::size_t i) {
+            const auto types = gradients_.types();
+            return !updater_.is_finite(i, gradients_.pointers()[i],
+                                       types.empty() ? ElementType::same : types[i]);
+          },
           "nothing of them was added. L");
     }
     if (status == StepStatus::done) summed_ = true;
@@ -133,6 +140,7 @@ class TypedCore final : public Core {
   }
 
   py::array state_view() override {
+    if (updater_.layout().has_codes) return decoded_view();
     const std::span<T> state = updater_.state_view();
     return view(state.data(), {"", {static_cast<py::ssize_t>(state.size())}, true, true},
                 owner_of(updater_.state_memory()));
@@ -143,11 +151,40 @@ class TypedCore final : public Core {
     auto arrays = taken<py::dict>(PyDict_New());
     const LayoutSlot& s = updater_.layout().slots.at(slot);
     for (std::size_t a = 0; a < s.state.size(); ++a) {
+      const ArrayForm form = state_form(slot, a);
       arrays[py::str(std::string(s.state[a].description.name))] =
-          view(updater_.state(slot, a).data(), state_form(slot, a), owner);
+          s.state[a].code == StateCode::none
+              ? view(updater_.state(slot, a).data(), form, owner)
+              : decoded(form, [&](std::span<T> out) { updater_.read_state(slot, a, out); });
     }
     return arrays;
   }
+
+  py::dict kept(std::size_t slot) override {
+    auto arrays = taken<py::dict>(PyDict_New());
+    for (const Kept& kept : kept_of(slot)) arrays[py::str(kept.name)] = kept.array();
+    return arrays;
+  }
+
+  py::array master(std::size_t slot) override {
+    return decoded(gradients_.form(slot),
+                   [&](std::span<T> out) { updater_.read_parameter(slot, out); });
+  }
+
+  void write_state(std::size_t slot, std::size_t array, py::handle numbers) override {
+    const Busy busy = enter();
+    const T* const memory = gradient_memory<T>(numbers, state_form(slot, array), false);
+    updater_.write_state(slot, array,
+                         {memory, updater_.layout().slots.at(slot).state.at(array).size});
+  }
+
+  void adopt_parameters() override {
+    const Busy busy = enter();
+    updater_.adopt_parameters();
+  }
+
+  std::size_t kept_bytes() const override { return updater_.kept_bytes(); }
+  bool is_wide() const override { return sizeof(T) == sizeof(double); }
 
   py::object average(std::size_t slot) override {
     const std::span<T> memory = updater_.average(slot);
@@ -164,16 +201,20 @@ class TypedCore final : public Core {
   /// All of it or nothing: what can fail comes first.
   void restore(const std::vector<Restored>& arrays, std::vector<RateState> rates,
                const Counters& counters) override {
-    std::vector<std::pair<std::span<T>, const T*>> copies;
+    std::vector<std::pair<std::span<std::byte>, const void*>> copies;
     for (const auto& [slot, array, values] : arrays) {
-      const bool of_state = array < updater_.layout().slots.at(slot).state.size();
-      copies.emplace_back(
-          of_state ? updater_.state(slot, array) : updater_.average(slot),
-          gradient_memory<T>(values, of_state ? state_form(slot, array) : gradients_.form(slot),
-                             false));
+      const std::vector<Kept> kept = kept_of(slot);
+      if (array < kept.size()) {
+        copies.emplace_back(kept[array].bytes(), kept[array].memory_of(values));
+      } else {
+        copies.emplace_back(std::as_writable_bytes(updater_.average(slot)),
+                            gradient_memory<T>(values, gradients_.form(slot), false));
+      }
     }
     updater_.set_rates(std::move(rates));
-    for (const auto& [to, from] : copies) std::copy_n(from, to.size(), to.data());
+    for (const auto& [to, from] : copies) {
+      std::copy_n(static_cast<const std::byte*>(from), to.size(), to.data());
+    }
     updater_.counters() = counters;
   }
 
@@ -253,12 +294,10 @@ class TypedCore final : public Core {
                                         std::vector<ArrayForm>& forms) const {
     std::vector<NamedSlot<T>> slots;
     for (std::size_t i = 0; i < names.size(); ++i) {
-      T* const memory = parameter_memory<T>(arrays_[i], names[i].key);
+      const ParameterMemory<T> memory = parameter_memory<T>(arrays_[i], names[i].key);
       const ArrayForm& form = forms.emplace_back(form_of(arrays_[i], names[i].key));
-      slots.push_back({names[i],
-                       {memory, static_cast<std::size_t>(form.size())},
-                       {form.shape.begin(), form.shape.end()},
-                       !form.c_contiguous});
+      slots.push_back(
+          {names[i], memory, {form.shape.begin(), form.shape.end()}, !form.c_contiguous});
     }
     return slots;
   }
@@ -271,6 +310,105 @@ class TypedCore final : public Core {
     const std::vector<std::size_t> shape = s.state_shape(array);
     form.shape.assign(shape.begin(), shape.end());
     return form;
+  }
+
+  /// One array of what is kept: numbers of T, codes, scales or lower halves.
+  struct Kept {
+    enum class Type { number, scale, code_16, code_8 };
+    std::string name;
+    Type type;
+    void* memory;
+    ArrayForm form;
+    py::object owner;
+
+    template <class Use>
+    auto as_typed(Use&& use) const {
+      switch (type) {
+        case Type::scale:
+          return use(static_cast<float*>(memory));
+        case Type::code_16:
+          return use(static_cast<std::uint16_t*>(memory));
+        case Type::code_8:
+          return use(static_cast<std::uint8_t*>(memory));
+        case Type::number:
+          break;
+      }
+      return use(static_cast<T*>(memory));
+    }
+    py::array array() const {
+      return as_typed([&](auto* typed) { return view(typed, form, owner); });
+    }
+    std::span<std::byte> bytes() const {
+      const auto size = static_cast<std::size_t>(form.size());
+      return as_typed([&](auto* typed) { return std::as_writable_bytes(std::span(typed, size)); });
+    }
+    /// Of an array that may take its place.
+    const void* memory_of(py::handle values) const {
+      const void* const found = as_typed([&](auto* typed) -> const void* {
+        return is_array(values)
+                   ? python::memory_of<std::remove_pointer_t<decltype(typed)>>(values, form)
+                   : nullptr;
+      });
+      if (found != nullptr || form.size() == 0) return found;
+      throw py::value_error("state \"" + form.key + "/" + name +
+                            "\": expected an array of the dtype, shape and memory order that it is "
+                            "kept in");
+    }
+  };
+
+  std::vector<Kept> kept_of(std::size_t slot) const {
+    using Type = Kept::Type;
+    std::vector<Kept> kept;
+    const LayoutSlot& s = updater_.layout().slots.at(slot);
+    const StoredSlot<T>& stored = updater_.stored()[slot];
+    const py::object numbers = owner_of(updater_.state_memory());
+    const py::object codes = owner_of(updater_.code_memory());
+    for (std::size_t a = 0; a < s.state.size(); ++a) {
+      const StoredArray<T>& array = stored.state[a];
+      const std::string name(s.state[a].description.name);
+      const ArrayForm form = state_form(slot, a);
+      if (array.code == StateCode::none) {
+        kept.push_back({name, Type::number, array.numbers, form, numbers});
+        continue;
+      }
+      kept.push_back({name, bytes_of(array.code) == 2 ? Type::code_16 : Type::code_8, array.codes,
+                      form, codes});
+      if (array.scales == nullptr) continue;
+      const auto blocks = static_cast<py::ssize_t>(blocks_of(s.state[a].size));
+      kept.push_back(
+          {name + ".scale", Type::scale, array.scales, {form.key, {blocks}, true, true}, codes});
+    }
+    const ArrayForm& form = gradients_.form(slot);
+    if (stored.is_split()) {
+      kept.push_back({"parameter.lower", Type::code_16, stored.lower, form, codes});
+    } else if (stored.type != ElementType::same) {
+      kept.push_back({"parameter.master", Type::number, stored.numbers, form, numbers});
+    }
+    return kept;
+  }
+
+  /// A new array of T in that form, filled by write(span), which nobody is to write into.
+  template <class Write>
+  static py::array decoded(const ArrayForm& form, Write&& write) {
+    py::array_t<T> memory(form.size());
+    write(std::span<T>(memory.mutable_data(), static_cast<std::size_t>(form.size())));
+    py::array array = view(memory.mutable_data(), form, memory);
+    array.attr("flags").attr("writeable") = false;
+    return array;
+  }
+
+  /// The state view in numbers, as no memory has it.
+  py::array decoded_view() const {
+    const Layout& layout = updater_.layout();
+    const auto size = static_cast<py::ssize_t>(layout.state_size);
+    return decoded({"", {size}, true, true}, [&](std::span<T> out) {
+      for (std::size_t i = 0; i < layout.slots.size(); ++i) {
+        for (std::size_t a = 0; a < layout.slots[i].state.size(); ++a) {
+          const StateArray& array = layout.slots[i].state[a];
+          updater_.read_state(i, a, out.subspan(array.offset, array.size));
+        }
+      }
+    });
   }
 
   /// Whether Python code, of this thread or another, may run during a step.
@@ -287,7 +425,7 @@ class TypedCore final : public Core {
     auto memory = std::make_shared<std::vector<T>>(layout.size, T{0});
     std::vector<T*> sums;
     for (const LayoutSlot& slot : layout.slots) sums.push_back(memory->data() + slot.offset);
-    gradients_.forbid(*memory, "the accumulated gradients",
+    gradients_.forbid(std::as_bytes(std::span(*memory)), "the accumulated gradients",
                       "accumulate() changes them, and so does the step after it");
     sum_memory_ = std::move(memory);
     sums_ = std::move(sums);
@@ -346,8 +484,9 @@ class TypedCore final : public Core {
   StepReport run_unlocked(const StepOptions& options, bool applies) {
     const std::span<T* const> gradients = gradients_.pointers();
     const auto run = [&] {
-      return applies ? updater_.step(std::span<const T* const>(gradients), options)
-                     : updater_.update(gradients, options);
+      return applies
+                 ? updater_.step(std::span<const T* const>(gradients), gradients_.types(), options)
+                 : updater_.update(gradients, gradients_.types(), options);
     };
     // The thread that ends the interpreter has a lock to give, but nobody to give it to.
     if (updater_.layout().size < elements_to_release_lock || interpreter_ends()) return run();

@@ -51,8 +51,8 @@ struct StepArguments {
   pybind11::handle allow_copy;
 };
 
-/// A state array to be restored, and what it is to hold. Behind a slot's state arrays stands the
-/// average of its parameter.
+/// An array to be restored, of those that kept() shows, and what it is to hold. Behind them stands the
+/// average of the slot's parameter.
 struct Restored {
   std::size_t slot = 0;
   std::size_t array = 0;
@@ -82,6 +82,18 @@ class Core {
   virtual pybind11::array state_view() = 0;
   /// The state arrays of a slot by name.
   virtual pybind11::dict state(std::size_t slot) = 0;
+  /// What is kept of a slot's state, by name, as it lies in memory: numbers, or codes and scales, and
+  /// the master of its parameter.
+  virtual pybind11::dict kept(std::size_t slot) = 0;
+  /// The numbers of a slot's parameter: those of its master.
+  virtual pybind11::array master(std::size_t slot) = 0;
+  /// Replaces a state array by these numbers, which are rounded where it is kept as codes.
+  virtual void write_state(std::size_t slot, std::size_t array, pybind11::handle numbers) = 0;
+  /// Makes masters what the parameters are now, where these have been written by somebody else.
+  virtual void adopt_parameters() = 0;
+  /// The bytes that are kept besides the parameters.
+  virtual std::size_t kept_bytes() const = 0;
+  virtual bool is_wide() const = 0;
   /// The moving average of a slot's parameter, or None.
   virtual pybind11::object average(std::size_t slot) = 0;
   /// Writes where a network is to be evaluated into an array like the parameter; false, and nothing

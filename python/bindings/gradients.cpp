@@ -28,18 +28,19 @@ constexpr const char* own_gradients = "expected gradients of their own (np.copy)
 
 template <class T>
 Gradients<T>::Gradients(SlotForms slots, const Layout& layout, const NetworkSettings& settings,
-                        std::span<T* const> parameters, bool keeps_alive)
+                        std::span<const ParameterMemory<T>> parameters, bool keeps_alive)
     : slots_(std::move(slots)),
       layout_(layout),
-      parameters_(parameters.begin(), parameters.end()),
       keeps_alive_(keeps_alive),
       pointers_(parameters.size(), nullptr),
+      types_(parameters.size(), ElementType::same),
       apart_(parameters.size(), nullptr) {
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     frozen_.push_back(settings.slots[i].frozen);
-    const std::size_t size = layout.slots[i].size;
-    if (size > 0) {
-      forbidden_.push_back({parameters[i], size, i, "parameter",
+    parameters_.push_back(parameters[i].data());
+    if (!parameters[i].empty()) {
+      forbidden_.push_back({static_cast<const char*>(parameters[i].data()), parameters[i].bytes(),
+                            i, "parameter",
                             "a step changes the parameters while it reads the gradients"});
     }
   }
@@ -48,7 +49,13 @@ Gradients<T>::Gradients(SlotForms slots, const Layout& layout, const NetworkSett
 
 template <class T>
 void Gradients<T>::take(py::handle self, py::handle gradients, Taking taking) {
+  take_given(self, gradients, taking);
   taken_ = pointers_;
+  taken_types_ = has_types_ ? std::span<const ElementType>(types_) : std::span<const ElementType>{};
+}
+
+template <class T>
+void Gradients<T>::take_given(py::handle self, py::handle gradients, Taking taking) {
   const bool copies = taking == Taking::copies;
   const bool written = taking == Taking::writes;
   if (!copies && PyDict_CheckExact(gradients.ptr()) && take_dict(gradients.ptr(), written)) return;
@@ -61,6 +68,7 @@ template <class T>
 bool Gradients<T>::take_bound(bool written) {
   if (bound_.empty()) return false;
   taken_ = bound_;
+  taken_types_ = bound_types_;
   if (!written && TakenArray::are_as_taken(bound_as_taken_)) return true;
   for (std::size_t k = 0; k < bound_as_taken_.size(); ++k) {
     const ArrayForm& form = slots_.forms[bound_slots_[k]];
@@ -86,7 +94,10 @@ void Gradients<T>::bind(py::handle self, py::handle gradients) {
     slots.push_back(i);
   }
   std::vector<T*> bound = pointers_;
+  std::vector<ElementType> types;
+  if (has_types_) types = types_;
   bound_.swap(bound);
+  bound_types_.swap(types);
   bound_as_taken_.swap(as_taken);
   bound_slots_.swap(slots);
   bound_arrays_.swap(arrays);  // the old ones go last: that may run Python
@@ -102,9 +113,10 @@ void Gradients<T>::unbind() {
 }
 
 template <class T>
-void Gradients<T>::forbid(std::span<const T> memory, const char* what, const char* why) {
+void Gradients<T>::forbid(std::span<const std::byte> memory, const char* what, const char* why) {
   if (memory.empty()) return;
-  forbidden_.push_back({memory.data(), memory.size(), no_slot, what, why});
+  forbidden_.push_back(
+      {reinterpret_cast<const char*>(memory.data()), memory.size(), no_slot, what, why});
   std::ranges::sort(forbidden_, {}, &Range::begin);
   std::ranges::fill(apart_, nullptr);  // something else may have lain there
 }
@@ -148,9 +160,12 @@ bool Gradients<T>::take_dict(PyObject* gradients, bool written) {
 
 template <class T>
 void Gradients<T>::take_array(std::size_t i, py::handle value, bool written) {
+  if (i == 0) has_types_ = false;
   pointers_[i] = nullptr;
+  types_[i] = ElementType::same;
   if (value.is_none()) return;
-  T* const memory = gradient_memory<T>(value, slots_.forms[i], written);
+  T* const memory = gradient_memory<T>(value, slots_.forms[i], written, types_[i]);
+  has_types_ = has_types_ || types_[i] != ElementType::same;
   // Usually where the last one was. What is written is checked against all others: require_apart.
   if (!written && memory != apart_[i]) {
     require_apart_from_forbidden(i, memory);
@@ -165,7 +180,7 @@ void Gradients<T>::require_lasting(py::handle self, py::handle gradients) {
   std::vector<py::object> again = in_slot_order(self, gradients, Taking::writes);
   for (std::size_t i = 0; i < again.size(); ++i) {
     if (pointers_[i] == nullptr ||
-        gradient_memory<T>(again[i], slots_.forms[i], true) == pointers_[i]) {
+        gradient_memory<T>(again[i], slots_.forms[i], true, types_[i]) == pointers_[i]) {
       continue;
     }
     throw py::type_error("gradient \"" + slots_.forms[i].key +
@@ -179,22 +194,28 @@ void Gradients<T>::require_lasting(py::handle self, py::handle gradients) {
 /// but their own parameter, element for element.
 template <class T>
 void Gradients<T>::require_apart_from_forbidden(std::size_t i, const T* memory) const {
-  const std::size_t size = layout_.slots[i].size;
-  if (size == 0 || memory == parameters_[i]) return;
+  const Range own = range_of(i, memory, types_[i]);
+  if (own.size == 0 || memory == parameters_[i]) return;
   const auto found =
-      std::upper_bound(forbidden_.begin(), forbidden_.end(), memory,
-                       [](const T* begin, const Range& range) { return begin < range.end(); });
-  if (found == forbidden_.end() || found->begin >= memory + size) return;
-  refuse_overlap({memory, size, i, "gradient", ""}, *found,
-                 found->why + std::string(": ") + own_gradients);
+      std::upper_bound(forbidden_.begin(), forbidden_.end(), own.begin,
+                       [](const char* begin, const Range& range) { return begin < range.end(); });
+  if (found == forbidden_.end() || found->begin >= own.end()) return;
+  refuse_overlap(own, *found, found->why + std::string(": ") + own_gradients);
+}
+
+template <class T>
+Gradients<T>::Range Gradients<T>::range_of(std::size_t i, const T* memory, ElementType type) const {
+  return {reinterpret_cast<const char*>(memory), layout_.slots[i].size * bytes_of(type, sizeof(T)),
+          i, "gradient", ""};
 }
 
 template <class T>
 void Gradients<T>::require_apart() {
   ranges_ = forbidden_;
   for (std::size_t i = 0; i < taken_.size(); ++i) {
-    const std::size_t size = layout_.slots[i].size;
-    if (size > 0 && taken_[i] != nullptr) ranges_.push_back({taken_[i], size, i, "gradient", ""});
+    if (layout_.slots[i].size == 0 || taken_[i] == nullptr) continue;
+    const ElementType type = taken_types_.empty() ? ElementType::same : taken_types_[i];
+    ranges_.push_back(range_of(i, taken_[i], type));
   }
   std::ranges::sort(ranges_, {}, &Range::begin);
   for (std::size_t k = 1; k < ranges_.size(); ++k) {

@@ -72,6 +72,8 @@ struct ResolvedSlot {
   double l2;
   double weight_decay;
   bool weight_decay_apply_lr;
+  std::string state_storage;
+  std::optional<std::string> master;
   std::string policy;
   std::string strategy;
   std::string group;
@@ -95,6 +97,10 @@ ResolvedSlot settings_of(const Self& self, std::size_t place) {
           slot.l2,
           weight_decay,
           slot.weight_decay_apply_lr,
+          std::string(to_string(slot.state_storage)),
+          self->layout().slots.at(place).type != ElementType::same && slot.master
+              ? std::optional(std::string(to_string(*slot.master)))
+              : std::nullopt,
           std::string(to_string(slot.policy.kind)),
           std::string(to_string(strategy)),
           std::string(to_string(rules_of(strategy).group)),
@@ -108,9 +114,9 @@ void check_parameters(const std::vector<std::string>& keys, const std::vector<py
   const bool wide = !arrays.empty() && is_float64(arrays[0], keys[0]);
   for (std::size_t i = 0; i < arrays.size(); ++i) {
     if (wide) {
-      parameter_memory<double>(arrays[i], keys[i]);
+      static_cast<void>(parameter_memory<double>(arrays[i], keys[i]));
     } else {
-      parameter_memory<float>(arrays[i], keys[i]);
+      static_cast<void>(parameter_memory<float>(arrays[i], keys[i]));
     }
   }
 }
@@ -269,6 +275,8 @@ void register_reports(py::module_& module) {
       .def_readonly("l2", &ResolvedSlot::l2)
       .def_readonly("weight_decay", &ResolvedSlot::weight_decay)
       .def_readonly("weight_decay_apply_lr", &ResolvedSlot::weight_decay_apply_lr)
+      .def_readonly("state_storage", &ResolvedSlot::state_storage)
+      .def_readonly("master", &ResolvedSlot::master)
       .def_readonly("policy", &ResolvedSlot::policy)
       .def_readonly("strategy", &ResolvedSlot::strategy)
       .def_readonly("group", &ResolvedSlot::group)
@@ -369,7 +377,25 @@ Written: these rates, which are state.)doc")
           "Whether __init__ has run.")
       .def_property_readonly(
           "state_view", [](const Self& self) { return self->state_view(); },
-          "The flat updater state: one live array, in DL4J's order.")
+          "The flat updater state, in DL4J's order: one live array; where some of it is kept in "
+          "fewer bits, a read-only array of its numbers.")
+      .def_property_readonly(
+          "nbytes", [](const Self& self) { return self->kept_bytes(); },
+          "The bytes that are kept besides the parameters: state, masters, averages.")
+      .def(
+          "adopt_parameters", [](const Self& self) { self->adopt_parameters(); },
+          R"doc(Take over what somebody else has written into parameters whose master is full.
+
+A step goes on from the master, float32 numbers that the updater keeps, and writes the parameter: an
+assignment to the array alone would be gone with the next step. Where an element is what its master
+rounds to, the master stays; where it is not, the element becomes the master.)doc")
+      .def_property_readonly("_is_wide", [](const Self& self) { return self->is_wide(); })
+      .def("_kept", [](const Self& self, std::size_t slot) { return self->kept(slot); })
+      .def("_master", [](const Self& self, std::size_t slot) { return self->master(slot); })
+      .def("_write_state",
+           [](const Self& self, std::size_t slot, std::size_t array, const py::array& numbers) {
+             self->write_state(slot, array, numbers);
+           })
       .def("_state", [](const Self& self, std::size_t slot) { return self->state(slot); })
       .def("_average", [](const Self& self, std::size_t slot) { return self->average(slot); })
       .def("_evaluation_point",

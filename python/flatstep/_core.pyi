@@ -129,9 +129,13 @@ class SlotSettings:
     @property
     def l2(self) -> float: ...
     @property
+    def master(self) -> str | None: ...
+    @property
     def policy(self) -> str: ...
     @property
     def pretrain(self) -> bool: ...
+    @property
+    def state_storage(self) -> str: ...
     @property
     def statistic(self) -> bool: ...
     @property
@@ -160,11 +164,13 @@ class Updater:
     def _evaluation_point(
         self, arg0: typing.SupportsInt | typing.SupportsIndex, arg1: numpy.ndarray
     ) -> bool: ...
+    def _kept(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> dict: ...
     def _last(self) -> LastReport | None: ...
     def _layout(self) -> list: ...
     def _learning_rate(
         self, arg0: typing.SupportsInt | typing.SupportsIndex, arg1: typing.Any, arg2: typing.Any
     ) -> float | None: ...
+    def _master(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> numpy.ndarray: ...
     def _momentum(
         self, arg0: typing.SupportsInt | typing.SupportsIndex, arg1: typing.Any, arg2: typing.Any
     ) -> float | None: ...
@@ -189,6 +195,12 @@ class Updater:
         self, arg0: typing.SupportsInt | typing.SupportsIndex, arg1: typing.Any, arg2: typing.Any
     ) -> float | None: ...
     def _updater_blocks(self) -> list: ...
+    def _write_state(
+        self,
+        arg0: typing.SupportsInt | typing.SupportsIndex,
+        arg1: typing.SupportsInt | typing.SupportsIndex,
+        arg2: numpy.ndarray,
+    ) -> None: ...
     def accumulate(
         self,
         gradients: collections.abc.Mapping[typing.Any, typing.Any]
@@ -217,6 +229,14 @@ class Updater:
         Raises:
             NonFiniteGradientError: under ``on_nonfinite="raise"``; nothing of these gradients was added.
             TypeError, ValueError, ParameterKeyError: bad input; nothing was added.
+        """
+    def adopt_parameters(self) -> None:
+        """
+        Take over what somebody else has written into parameters whose master is full.
+
+        A step goes on from the master, float32 numbers that the updater keeps, and writes the parameter: an
+        assignment to the array alone would be gone with the next step. Where an element is what its master
+        rounds to, the master stays; where it is not, the element becomes the master.
         """
     def apply_learning_rate_score_decay(self) -> int:
         """
@@ -304,6 +324,8 @@ class Updater:
         Left alone: the parameters.
         """
     @property
+    def _is_wide(self) -> bool: ...
+    @property
     def _made(self) -> bool:
         """
         Whether __init__ has run.
@@ -328,6 +350,11 @@ class Updater:
     @iteration.setter
     def iteration(self, arg1: typing.Any) -> None: ...
     @property
+    def nbytes(self) -> int:
+        """
+        The bytes that are kept besides the parameters: state, masters, averages.
+        """
+    @property
     def skipped_steps(self) -> int:
         """
         How many steps ``on_nonfinite="skip"`` has refused.
@@ -337,7 +364,7 @@ class Updater:
     @property
     def state_view(self) -> numpy.ndarray:
         """
-        The flat updater state: one live array, in DL4J's order.
+        The flat updater state, in DL4J's order: one live array; where some of it is kept in fewer bits, a read-only array of its numbers.
         """
 
 def available_isas() -> list[str]:

@@ -55,6 +55,13 @@ def aggregate(updaters: Iterable[_U]) -> _U:
                 f"{type(worker).__name__}"
             )
     first = workers[0]
+    for parameter in first.parameters.values():
+        if parameter.dtype != first.dtype:
+            raise ValueError(
+                f"updaters: expected parameters of dtype {first.dtype}, got {parameter.dtype}, "
+                "whose masters would not be the mean's; average updater.master(key) and make a new "
+                "updater"
+            )
     for other in workers[1:]:
         for what, same in (
             ("class", type(first) is type(other)),
@@ -77,7 +84,11 @@ def aggregate(updaters: Iterable[_U]) -> _U:
             average[...] = np.mean(
                 [worker.averages(slot.key) for worker in workers], axis=0, dtype=np.float64
             )
-    mean = np.mean([worker.state_view for worker in workers], axis=0, dtype=np.float64)
+    means = [
+        np.mean([worker._state(place)[name] for worker in workers], axis=0, dtype=np.float64)
+        for place, _ in enumerate(combined.layout)
+        for name in combined._state(place)
+    ]
     rates = [worker._rates() for worker in workers]
     mean_rates = [
         (
@@ -88,7 +99,11 @@ def aggregate(updaters: Iterable[_U]) -> _U:
     ]
     # Nobody else has this clone yet: where one of the two fails, it is gone.
     combined._set_rates(mean_rates)
-    combined.state_view[...] = mean
+    remaining = iter(means)
+    for place, slot in enumerate(combined.layout):
+        for array, _ in enumerate(combined._state(place)):
+            mean = np.asarray(next(remaining), combined.dtype, order=slot.order)
+            combined._write_state(place, array, mean)
     return combined
 
 

@@ -34,14 +34,18 @@ from flatstep.updaters import Sgd, Updater
 
 __all__ = [
     "LayerConfiguration",
+    "Master",
     "MultiLayerConfiguration",
     "OnNonfinite",
     "ParamConfiguration",
     "Semantics",
+    "StateStorage",
 ]
 
 Semantics: TypeAlias = Literal["dl4j-1.0", "dl4j-0.8"]
 OnNonfinite: TypeAlias = Literal["raise", "skip", "propagate"]
+StateStorage: TypeAlias = Literal["full", "16bit", "8bit"]
+Master: TypeAlias = Literal["split", "full"]
 #: A pattern of keys, a function of key and shape, or the least number of dimensions.
 DecayFilter: TypeAlias = str | int | Callable[[str, tuple[int, ...]], bool]
 
@@ -105,6 +109,8 @@ take_as(LearningRatePolicy, _policy)
 take_as(GradientNormalization | str, _strategy)
 take_as(Semantics, string)
 take_as(OnNonfinite, string)
+take_as(StateStorage, string)
+take_as(Master, string)
 
 
 class _Configuration(KnowsItsArguments):
@@ -154,6 +160,8 @@ class ParamConfiguration(_Configuration):
         pretrain_only: whether the parameter learns while its layer is in pretraining and not
             otherwise, as the decoder of an autoencoder does: no updater sees it then, and its
             state is an updater block of its own (dl4j-1.0). None: the visible bias ``vb`` alone.
+        state_storage: "full", "16bit" or "8bit", also for a small parameter.
+        master: "split" or "full", for a parameter of dtype bfloat16 or float16.
 
     Example:
         >>> import flatstep as fs
@@ -172,6 +180,8 @@ class ParamConfiguration(_Configuration):
     statistic: bool | None = None
     learning_rate_scale: float | None = None
     pretrain_only: bool | None = None
+    state_storage: StateStorage | None = None
+    master: Master | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -196,6 +206,7 @@ class LayerConfiguration(_Configuration):
         learning_rate_scale: what the learning rates of the layer's parameters are multiplied by,
             ≥ 0, wherever they come from: a tenth of the network's rate for a layer that was trained
             before, say. None: 1.
+        state_storage: "full", "16bit" or "8bit", also for small parameters.
 
     Example:
         >>> import flatstep as fs
@@ -223,6 +234,8 @@ class LayerConfiguration(_Configuration):
     params: Mapping[str, ParamConfiguration] = field(default_factory=_no_params)
     gradient_normalization_epsilon: float | None = None
     learning_rate_scale: float | None = None
+    state_storage: StateStorage | None = None
+    master: Master | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -275,6 +288,16 @@ class MultiLayerConfiguration(_Configuration):
             of dimensions (2: matrices, no biases and no gains). L1, L2 and weight decay of network,
             layer and native updater do not apply to others; a parameter's own do, and what a
             `CustomUpdater` has in its formula.
+        state_storage: how many bits an element of state has: "full" (those of float32), "16bit" or
+            "8bit", for float32 updaters. State of parameters with fewer than 4096 elements is full
+            unless their layer or they themselves say otherwise, and so is a `CustomUpdater`'s, and
+            what starts at the parameter. See the guide *Train in fewer bytes*.
+        storage_seed: of the rounding of such state, an integer in [0, 2⁶³). The same seed, data
+            and iterations give the same bits.
+        master: what is kept beside parameters of dtype bfloat16 or float16, whose last place is
+            larger than most steps: "split", the lower half of a float32 whose upper half is the
+            bfloat16, so that a run is bit for bit that of float32 parameters; or "full", a float32.
+            Parameters of the updater's own dtype have no need of one.
 
     Raises:
         ValueError: a setting that is not legal, or not together with another; the text says which
@@ -316,6 +339,9 @@ class MultiLayerConfiguration(_Configuration):
     momentum_schedule: Mapping[int, float] | None = None
     bias_learning_rate: float | Schedule | None = None
     decay_filter: DecayFilter | None = None
+    state_storage: StateStorage = "full"
+    storage_seed: int = 0
+    master: Master | None = None
 
     def _decays(self, key: str, shape: tuple[int, ...]) -> bool:
         """What `decay_filter` says of a parameter; the core asks, for each once."""
@@ -333,6 +359,11 @@ class MultiLayerConfiguration(_Configuration):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not 0 <= self.storage_seed < 1 << 63:
+            raise ValueError(
+                "storage_seed: expected an integer from 0 to 2**63 - 1, got "
+                f"{shown(self.storage_seed)}"
+            )
         _core.validate_configuration(self)
 
     def _require_decaying(self, keys: Collection[str]) -> None:

@@ -85,18 +85,19 @@ def load_updater(
         )
     if params is None:
         params = {
-            slot.key: np.empty(slot.shape, checkpoint.state_dict["dtype"], order=slot.order)
+            slot.key: np.empty(slot.shape, checkpoint.parameters[slot.key].dtype, order=slot.order)
             for slot in checkpoint.layout
         }
     named = NamedParameters(by_layer(_named(checkpoint.layout, params, cls.key_style)))
     _core.check_parameters([p.key for p in named], [p.array for p in named])
     given = [_slot(parameter) for parameter in named]
-    dtype = checkpoint.state_dict["dtype"]
-    if named and str(named[0].array.dtype) != dtype:
-        raise CheckpointError(
-            f"{name}: params: expected dtype {dtype}, as in the file, got {named[0].array.dtype}; "
-            f"convert them with .astype(np.{dtype})"
-        )
+    for parameter in named:
+        saved = checkpoint.parameters.get(parameter.key)
+        if saved is not None and parameter.array.dtype != saved.dtype:
+            raise CheckpointError(
+                f"{name}: params: expected dtype {saved.dtype}, as in the file, got "
+                f"{parameter.array.dtype}; convert them with .astype(np.{saved.dtype})"
+            )
     try:
         if cls is LayerUpdater:
             _check_slots([dataclasses.replace(slot, layer="0") for slot in given], given)

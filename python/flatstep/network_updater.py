@@ -111,8 +111,9 @@ class NetworkUpdater(WithPoints):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The dtype of parameters, gradients and state, float32 or float64."""
-        return self.state_view.dtype
+        """The dtype that steps compute in, float32 or float64: that of parameters, gradients and
+        state, unless these are narrower."""
+        return np.dtype(np.float64 if self._is_wide else np.float32)
 
     @property
     def monitor(self) -> bool:
@@ -160,6 +161,8 @@ class NetworkUpdater(WithPoints):
                 own.group,
                 own.frozen,
                 own.statistic,
+                own.state_storage,
+                own.master,
             )
             for slot, own in zip(self._slots, self._resolved, strict=True)
         )
@@ -191,7 +194,8 @@ class NetworkUpdater(WithPoints):
     # ------------------------------------------------------------------------------------ state
 
     def state(self, key: str) -> dict[str, NDArray[Any]]:
-        """The state arrays of one parameter by name: live views in its shape and order.
+        """The state arrays of one parameter by name, in its shape and order: live views; of what is
+        kept in fewer bits, read-only arrays of its numbers.
 
         Example:
             >>> import numpy as np, flatstep as fs
@@ -202,6 +206,21 @@ class NetworkUpdater(WithPoints):
             ['m', 'v']
         """
         return self._state(self._place(key))
+
+    def master(self, key: str) -> NDArray[Any]:
+        """The numbers of one parameter as steps see them: a read-only copy in its shape and order,
+        in the updater's dtype. Of a parameter in fewer bits, those of its master.
+
+        Example:
+            >>> import numpy as np, flatstep as fs
+            >>> w = np.ones(2, np.float16)
+            >>> config = fs.MultiLayerConfiguration(updater=fs.Sgd(1e-4), master="full")
+            >>> updater = fs.MultiLayerUpdater(config, {"0_W": w})
+            >>> updater.step({"0_W": w})
+            >>> w, updater.master("0_W")
+            (array([1., 1.], dtype=float16), array([0.9999, 0.9999], dtype=float32))
+        """
+        return self._master(self._place(key))
 
     def learning_rate(
         self, key: str, iteration: int | None = None, epoch: int | None = None
@@ -416,6 +435,8 @@ class NetworkUpdater(WithPoints):
                 "params: expected arrays with the keys, shapes, orders and dtype of this updater's"
             )
         twin.load_state_dict(self.state_dict())
+        if params is not None:
+            twin.adopt_parameters()
         put_accumulated(twin, twin.parameters, self.accumulated)
         return twin
 
@@ -434,9 +455,10 @@ class NetworkUpdater(WithPoints):
             and (self.iteration, self.epoch, self.skipped_steps)
             == (other.iteration, other.epoch, other.skipped_steps)
             and self._rates() == other._rates()
-            and self.state_view.tobytes() == other.state_view.tobytes()
             and all(
-                bits(self._average(place)) == bits(other._average(place))
+                [bits(array) for array in self._kept(place).values()]
+                == [bits(array) for array in other._kept(place).values()]
+                and bits(self._average(place)) == bits(other._average(place))
                 for place in range(len(self._slots))
             )
         )

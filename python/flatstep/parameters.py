@@ -326,8 +326,8 @@ def flatten(params: Arrays) -> tuple[NDArray[Any], Any]:
     """Lay out parameters in one buffer that starts at a multiple of 64 bytes.
 
     Args:
-        params: in any form that an updater takes; arrays of one dtype, float32 or float64. A
-            Fortran-ordered array keeps its order.
+        params: in any form that an updater takes; arrays of one dtype, float32, float64, bfloat16
+            or float16. A Fortran-ordered array keeps its order.
 
     Returns:
         ``(flat, views)``: a new one-dimensional array with all values, and the structure of
@@ -350,7 +350,7 @@ def flatten(params: Arrays) -> tuple[NDArray[Any], Any]:
         raise ValueError("params: expected at least one array, got none")
     arrays = list(leaves.values())
     dtype = arrays[0].dtype
-    if dtype not in (np.float32, np.float64):
+    if dtype.name not in ("float32", "float64", "bfloat16", "float16"):
         raise TypeError(
             f"{next(iter(leaves))}: expected dtype float32 or float64, got {dtype}; convert it "
             "with .astype(np.float32)"

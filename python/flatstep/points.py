@@ -113,7 +113,8 @@ class WithPoints(_core.Updater):
         """
         pairs = []
         for place, parameter in enumerate(self._named):
-            point = np.empty_like(parameter.array)
+            dtype = np.float64 if self._is_wide else np.float32
+            point = np.empty_like(parameter.array, dtype=dtype)
             if self._evaluation_point(place, point):
                 pairs.append((parameter.array, point))
         if not pairs:

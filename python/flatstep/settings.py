@@ -23,6 +23,9 @@ class ParamSettings(NamedTuple):
         group: whose norm that is: "none", "layer", "parameter", "network", or "element".
         frozen: whether it does not learn.
         statistic: whether it is a running statistic, which its gradient moves as it stands.
+        state_storage: how its state is kept: "full", "16bit" or "8bit".
+        master: what is kept beside it where it has fewer bits than steps compute in: "split" or
+            "full"; None otherwise.
 
     Example:
         >>> import numpy as np, flatstep as fs
@@ -45,6 +48,8 @@ class ParamSettings(NamedTuple):
     group: str
     frozen: bool
     statistic: bool
+    state_storage: str
+    master: str | None
 
 
 class Settings(tuple[ParamSettings, ...]):
@@ -63,8 +68,11 @@ class Settings(tuple[ParamSettings, ...]):
     __slots__ = ()
 
     def __str__(self) -> str:
-        rows = [tuple(_COLUMNS)]
-        rows += [tuple(text(param) for text in _COLUMNS.values()) for param in self]
+        columns = dict(_COLUMNS)
+        if any(param.state_storage != "full" or param.master for param in self):
+            columns["kept"] = _kept
+        rows = [tuple(columns)]
+        rows += [tuple(text(param) for text in columns.values()) for param in self]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -88,6 +96,11 @@ def _updater(param: ParamSettings) -> str:
     if param.frozen:
         return "frozen"
     return "statistic" if param.statistic else param.updater
+
+
+def _kept(param: ParamSettings) -> str:
+    state = "" if param.state_storage == "full" else f"{param.state_storage} state"
+    return ", ".join(filter(None, (state, param.master and f"{param.master} master")))
 
 
 _COLUMNS: dict[str, Callable[[ParamSettings], str]] = {

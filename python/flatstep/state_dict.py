@@ -56,12 +56,12 @@ def _live_state_dict(updater: _core.Updater, layout: Sequence[Slot]) -> dict[str
     }
     return {
         "version": _VERSION,
-        "dtype": str(updater.state_view.dtype),
+        "dtype": _dtype(updater),
         "iteration": updater.iteration,
         "epoch": updater.epoch,
         "skipped_steps": updater.skipped_steps,
         "state": {
-            key: arrays for place, key in enumerate(keys) if (arrays := updater._state(place))
+            key: arrays for place, key in enumerate(keys) if (arrays := updater._kept(place))
         },
         "learning_rate": {key: rate for key, (rate, _) in rates.items() if rate is not None},
         "momentum": {key: value for key, (_, value) in rates.items() if value is not None},
@@ -99,8 +99,8 @@ def take_state_dict(
     version = given.get("version")
     if version != _VERSION:
         raise ValueError(f"state_dict: expected version {_VERSION}, got {shown(version)}")
-    dtype = updater.state_view.dtype
-    if given.get("dtype") != str(dtype):
+    dtype = _dtype(updater)
+    if given.get("dtype") != dtype:
         raise ValueError(
             f"state_dict: expected dtype {dtype}, got {cut(str(given.get('dtype')))}; make the "
             "updater with parameters of that dtype"
@@ -158,9 +158,8 @@ def _matching_state(
     updater: _core.Updater, layout: Sequence[Slot], given: Mapping[str, Any], left_out: list[str]
 ) -> list[tuple[int, int, NDArray[Any]]]:
     """What to write into which state arrays: (slot, array, values)."""
-    matching = []
-    view = updater.state_view
-    own = {slot.key: updater._state(place) for place, slot in enumerate(layout)}
+    matching: list[tuple[int, int, NDArray[Any]]] = []
+    own = {slot.key: updater._kept(place) for place, slot in enumerate(layout)}
     for key, arrays in given.get("state", {}).items():
         if not isinstance(arrays, Mapping):
             raise TypeError(
@@ -181,10 +180,16 @@ def _matching_state(
                 f'state_dict: "{cut(name)}": expected {target.dtype} of shape '
                 f"{target.shape}, got {source.dtype} of shape {source.shape}"
             )
-        if np.may_share_memory(source, view) or np.may_share_memory(source, target):
-            source = source.copy()  # it would be written before it is read
-        matching.append((place, array, np.require(source, None, ["A", layout[place].order])))
+        # One that is written before it is read: any of these, as a state view spans them all.
+        if source.base is not None and any(np.may_share_memory(source, kept) for kept in live):
+            source = source.copy()
+        order = layout[place].order if target.shape == layout[place].shape else "C"
+        matching.append((place, array, np.require(source, None, ["A", order])))
 
+    live = [array for arrays in own.values() for array in arrays.values()]
+    live += [
+        array for place in range(len(layout)) if (array := updater._average(place)) is not None
+    ]
     averages = given.get("averages", {})
     known = set()
     for place, (key, targets) in enumerate(own.items()):
@@ -228,6 +233,10 @@ def _matching_rates(
             column.append(value)
         columns.append(column)
     return list(zip(*columns, strict=True))
+
+
+def _dtype(updater: _core.Updater) -> str:
+    return "float64" if updater._is_wide else "float32"
 
 
 def _rate(name: str, value: Any, least: float) -> float:

@@ -15,10 +15,18 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["little_endian_blocks", "write_container"]
+__all__ = ["bytes_of", "little_endian_blocks", "write_container"]
 
 _METADATA = "__metadata__"
-_DTYPES = {"float32": "F32", "float64": "F64"}
+#: By their place in a file: wide ones first, as the format has it.
+_DTYPES = {
+    "float64": "F64",
+    "float32": "F32",
+    "bfloat16": "BF16",
+    "float16": "F16",
+    "uint16": "U16",
+    "uint8": "U8",
+}
 # How much of an array in another memory order is copied at a time.
 _BLOCK_BYTES = 1 << 20
 
@@ -26,13 +34,14 @@ _BLOCK_BYTES = 1 << 20
 def write_container(
     file: BinaryIO, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
 ) -> None:
-    """Write the arrays, of dtype float32 or float64 and any memory order, in C order."""
+    """Write the arrays, of a dtype of these and any memory order, in C order."""
     if _METADATA in tensors:
         raise ValueError(
             f'checkpoint: expected other names of parameters than "{_METADATA}", which the format '
             "of the file has for itself; rename the parameter"
         )
-    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    places = {dtype: place for place, dtype in enumerate(_DTYPES)}
+    names = sorted(tensors, key=lambda name: (places[tensors[name].dtype.name], name))
     header: dict[str, Any] = {_METADATA: dict(metadata)}
     end = 0
     for name in names:
@@ -49,13 +58,20 @@ def write_container(
     file.write(text)
     for name in names:
         for block in little_endian_blocks(tensors[name]):
-            file.write(block.data)
+            file.write(bytes_of(block))
+
+
+def bytes_of(block: NDArray[Any]) -> memoryview:
+    """The memory of a contiguous block; that of bfloat16, which has no buffer, too."""
+    return block.reshape(-1).view(np.uint8).data
 
 
 def little_endian_blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
     """The elements in C order, in contiguous parts: the array itself where it is so in memory."""
     if array.flags.c_contiguous:
-        yield array.astype(array.dtype.newbyteorder("<"), copy=False)
+        # bfloat16, of another package, knows no byte order but the machine's.
+        dtype = array.dtype if array.dtype.kind == "V" else array.dtype.newbyteorder("<")
+        yield array.astype(dtype, copy=False)
     elif array.nbytes <= _BLOCK_BYTES:
         yield from little_endian_blocks(np.ascontiguousarray(array))
     else:

@@ -3,7 +3,10 @@
 A file, version 1, holds as tensors, in C order whatever their memory order was:
 
 - every parameter by its key, ``"0_W"``;
-- every state array, ``"0_W/m"``;
+- every state array, ``"0_W/m"``; where it is kept in fewer bits, its codes and, as
+  ``"0_W/m.scale"``, their scales;
+- of a parameter of dtype bfloat16 or float16, ``"0_W/parameter.lower"``, the lower halves of a
+  split master, or ``"0_W/parameter.master"``, a full one;
 - where they are kept, the average of every parameter, ``"0_W/average"``;
 - where gradients are accumulated, their sums, ``"0_W/accumulated_gradient"``;
 
@@ -35,7 +38,7 @@ from flatstep.configuration import MultiLayerConfiguration
 from flatstep.errors import CheckpointError
 from flatstep.serialization import check_version, json_text, parse_json
 
-from .container import little_endian_blocks, write_container
+from .container import bytes_of, little_endian_blocks, write_container
 
 __all__ = ["ACCUMULATED", "Checkpoint", "SavedSlot", "read_checkpoint", "write_checkpoint"]
 
@@ -45,6 +48,8 @@ AVERAGE = "average"
 _VERSION = 1
 _METADATA_KEY = "flatstep"
 _DTYPES = {"F32": "float32", "F64": "float64"}
+#: What parameters and state in fewer bits have besides.
+_NARROW_DTYPES = {"BF16": "bfloat16", "F16": "float16", "U16": "uint16", "U8": "uint8"}
 _INFINITIES = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
@@ -140,7 +145,7 @@ def _document(checkpoint: Checkpoint) -> dict[str, Any]:
 def _crc32(array: NDArray[Any]) -> int:
     crc32 = 0
     for block in little_endian_blocks(array):
-        crc32 = zlib.crc32(block.data, crc32)
+        crc32 = zlib.crc32(bytes_of(block), crc32)
     return crc32
 
 
@@ -204,8 +209,9 @@ def _checked_tensors(file: Any, crc32s: Mapping[str, int]) -> dict[str, NDArray[
     tensors: dict[str, NDArray[Any]] = {}
     for name, crc32 in crc32s.items():
         dtype = file.get_slice(name).get_dtype()
-        if dtype not in _DTYPES:
-            raise ValueError(f'tensor "{cut(name)}": expected dtype F32 or F64, got {dtype}')
+        if dtype not in _DTYPES | _NARROW_DTYPES:
+            expected = ", ".join([*_DTYPES, *_NARROW_DTYPES])
+            raise ValueError(f'tensor "{cut(name)}": expected dtype {expected}, got {dtype}')
         tensors[name] = file.get_tensor(name)
         if _crc32(tensors[name]) != crc32:
             raise ValueError(
@@ -224,12 +230,17 @@ def _checkpoint(document: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
     state_dict = dict(document["state_dict"])
     dtype = state_dict["dtype"]
 
-    def tensor(key: str, name: str, *, of_state: bool = False) -> NDArray[Any]:
+    narrow = ("bfloat16", "float16") if dtype == "float32" else ()
+    codes = ("uint16", "uint8") if dtype == "float32" else ()
+
+    def tensor(
+        key: str, name: str, *, of_state: bool = False, dtypes: tuple[str, ...] = (dtype,)
+    ) -> NDArray[Any]:
         if name not in tensors or key not in shapes:
             raise ValueError(f'tensor "{cut(name)}": expected it and its parameter in the file')
         array = tensors[name]
         # What shape a state array has its updater says, so flatstep.state_dict looks at it.
-        if (array.shape != shapes[key] and not of_state) or array.dtype != dtype:
+        if (array.shape != shapes[key] and not of_state) or array.dtype.name not in dtypes:
             raise ValueError(
                 f'tensor "{cut(name)}": expected {dtype} of shape {cut(str(shapes[key]))}, got '
                 f"{array.dtype} of shape {cut(str(array.shape))}"
@@ -237,7 +248,10 @@ def _checkpoint(document: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
         return array
 
     state_dict["state"] = {
-        key: {name: tensor(key, f"{key}/{name}", of_state=True) for name in names}
+        key: {
+            name: tensor(key, f"{key}/{name}", of_state=True, dtypes=(dtype, *codes))
+            for name in names
+        }
         for key, names in state_dict["state"].items()
     }
     if "averages" in state_dict:
@@ -259,7 +273,7 @@ def _checkpoint(document: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
         layout=layout,
         configuration=MultiLayerConfiguration.from_dict(document["configuration"]),
         state_dict=state_dict,
-        parameters={key: tensor(key, key) for key in shapes},
+        parameters={key: tensor(key, key, dtypes=(dtype, *narrow)) for key in shapes},
         accumulated=accumulated,
     )
 
