@@ -1,6 +1,6 @@
-"""The presets against PyTorch, optax and Keras themselves: `peers_<peer>.py`, each in a process of
-its own. JAX and PyTorch start threads, and compile in them, and the compiler crashed in a process
-where other tests fork and limit memory.
+"""The presets, and the loss scale, against PyTorch, optax and Keras themselves: `peers_<peer>.py`,
+each in a process of its own. JAX and PyTorch start threads, and compile in them, and the compiler
+crashed in a process where other tests fork and limit memory.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ PEERS = {
     "optax": ("jax", "optax"),
     "keras": ("jax", "keras"),
     "interop_torch": ("torch",),
+    "loss_scale": ("torch",),
 }
 
 

@@ -46,6 +46,7 @@ from .settings import ParamSettings as ParamSettings, Settings as Settings
 from .snapshot import Snapshot as Snapshot
 from .training import (
     CSVWriter as CSVWriter,
+    DynamicLossScale as DynamicLossScale,
     EarlyStopping as EarlyStopping,
     HistoryListener as HistoryListener,
     JSONLWriter as JSONLWriter,
@@ -65,6 +66,7 @@ if not TYPE_CHECKING:  # which knows literal lists only, and exports what is imp
         "ComputationGraphUpdater",
         "DL4JModel",
         "DL4JModelError",
+        "DynamicLossScale",
         "EarlyStopping",
         "GradientNormalization",
         "HistoryListener",

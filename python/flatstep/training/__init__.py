@@ -4,6 +4,7 @@ from .early_stopping import EarlyStopping
 from .history import History, HistoryListener, LayerHistory
 from .history_plot import plot_history
 from .listeners import CSVWriter, JSONLWriter, ProgressListener
+from .loss_scale import DynamicLossScale
 from .plateau import ReduceLROnPlateau
 from .recorder import Recorder
 from .solver import Listener, StochasticGradientDescent
@@ -11,6 +12,7 @@ from .tensorboard import TensorBoardWriter
 
 __all__ = [
     "CSVWriter",
+    "DynamicLossScale",
     "EarlyStopping",
     "History",
     "HistoryListener",
