@@ -4,8 +4,12 @@
 //                 allows. No prefetch instruction, streaming store or blocking beat this loop.
 //                 look_and_run() reads all of the one array beforehand, as a step must that
 //                 refuses a gradient before anything changes.
+//   StreamLimit   likewise of arrays that are not of one width: one, two or four bytes a parameter
 //   AdamLimit     the bytes of a float32 Adam step, its root, its division, and hardly anything
 //                 else: what the arithmetic units allow where the data lie in a cache
+//   CodeLimit     likewise with what 16-bit and 8-bit state costs at least, to decode and to encode,
+//                 and a float32 parameter in two halves: as many parameters as a step has, by a few
+//                 that stay in a core's first cache
 //   Empty.call()  a method without arguments that does nothing: what a call through pybind11 costs
 //
 // Its loops are compiled for the machine that builds them and run there: a measure, not a product.
@@ -23,7 +27,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
+#include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 namespace py = pybind11;
@@ -32,12 +38,24 @@ namespace {
 
 using flatstep_bench::Word;
 
-/// Where a part begins: at a page, so that no two threads share a cache line.
-std::size_t begin_of(std::size_t part, std::size_t parts, std::size_t words) {
-  constexpr std::size_t page = 4096 / sizeof(Word);
-  const std::size_t at = (words + page - 1) / page * part / parts * page;
-  return at < words ? at : words;
+/// Where a part of `count` begins: after whole grains, so that no two threads share a page.
+std::size_t begin_of(std::size_t part, std::size_t parts, std::size_t count, std::size_t grain) {
+  const std::size_t at = (count + grain - 1) / grain * part / parts * grain;
+  return at < count ? at : count;
 }
+
+/// Calls body(part, first, how many) on as many threads as there are parts.
+template <class Body>
+void in_parts(unsigned parts, std::size_t count, std::size_t grain, Body&& body) {
+  flatstep::ThreadPool& pool = flatstep::ThreadPool::instance();
+  if (pool.num_threads() != parts) pool.set_num_threads(parts);
+  pool.run(parts, [&](unsigned part) {
+    const std::size_t at = begin_of(part, parts, count, grain);
+    body(part, at, begin_of(part + 1, parts, count, grain) - at);
+  });
+}
+
+constexpr std::size_t page_bytes = 4096;
 
 class ByteLimit {
  public:
@@ -57,7 +75,7 @@ class ByteLimit {
   }
 
   void run() {
-    in_parts([this](std::size_t at, std::size_t n) {
+    in_parts(parts_, words_, page_words, [this](unsigned, std::size_t at, std::size_t n) {
       std::array<Word*, 4> at_part{};
       for (std::size_t i = 0; i < targets_.size(); ++i) at_part[i] = pointers_[i] + at;
       flatstep_bench::touch(n, words() + at, at_part.data(), targets_.size());
@@ -65,7 +83,7 @@ class ByteLimit {
   }
 
   void look() {
-    in_parts([this](std::size_t at, std::size_t n) {
+    in_parts(parts_, words_, page_words, [this](unsigned, std::size_t at, std::size_t n) {
       const volatile Word seen = flatstep_bench::read(n, words() + at);
       static_cast<void>(seen);
     });
@@ -77,17 +95,9 @@ class ByteLimit {
   }
 
  private:
-  const Word* words() const { return static_cast<const Word*>(source_.data()); }
+  static constexpr std::size_t page_words = page_bytes / sizeof(Word);
 
-  template <class Body>
-  void in_parts(Body&& body) {
-    flatstep::ThreadPool& pool = flatstep::ThreadPool::instance();
-    if (pool.num_threads() != parts_) pool.set_num_threads(parts_);
-    pool.run(parts_, [&](unsigned part) {
-      const std::size_t at = begin_of(part, parts_, words_);
-      body(at, begin_of(part + 1, parts_, words_) - at);
-    });
-  }
+  const Word* words() const { return static_cast<const Word*>(source_.data()); }
 
   py::array source_;
   std::vector<py::array> targets_;
@@ -115,6 +125,147 @@ class AdamLimit {
   Array p_, g_, m_, v_;
 };
 
+/// The bytes that an array has for each parameter.
+std::size_t width_of(const py::array& array, std::size_t parameters) {
+  const auto bytes = static_cast<std::size_t>(array.nbytes());
+  const std::size_t width = bytes / parameters;
+  if (bytes % parameters != 0 || (width != 1 && width != 2 && width != 4)) {
+    throw std::invalid_argument("expected arrays of 1, 2 or 4 bytes for each parameter");
+  }
+  return width;
+}
+
+class StreamLimit {
+ public:
+  StreamLimit(std::size_t parameters, const py::array& source,
+              const std::vector<py::array>& targets, unsigned threads)
+      : source_(source), targets_(targets), parts_(threads) {
+    if (parameters == 0 || parameters % flatstep_bench::line_parameters != 0) {
+      throw std::invalid_argument("parameters: expected a multiple of 64");
+    }
+    if (threads == 0) throw std::invalid_argument("threads: expected at least 1");
+    if (targets.empty() || targets.size() > max_streams) {
+      throw std::invalid_argument("targets: expected 1 to 4 arrays");
+    }
+    lines_ = parameters / flatstep_bench::line_parameters;
+    width_ = width_of(source_, parameters);
+    for (py::array& target : targets_) {
+      streams_.push_back({static_cast<Word*>(target.mutable_data()), width_of(target, parameters)});
+    }
+    if (streams_[0].bytes < width_) {
+      throw std::invalid_argument("targets: expected the first to be as wide as the source");
+    }
+  }
+
+  void run() {
+    // A page of the narrowest array there can be.
+    constexpr std::size_t grain = page_bytes / flatstep_bench::line_parameters;
+    in_parts(parts_, lines_, grain, [this](unsigned, std::size_t at, std::size_t n) {
+      std::array<flatstep_bench::Stream, max_streams> streams{};
+      for (std::size_t i = 0; i < streams_.size(); ++i) {
+        streams[i] = {streams_[i].data + at * line_words * streams_[i].bytes, streams_[i].bytes};
+      }
+      const Word* const source = static_cast<const Word*>(source_.data());
+      flatstep_bench::touch(n, source + at * line_words * width_, width_, streams.data(),
+                            streams_.size());
+    });
+  }
+
+ private:
+  static constexpr std::size_t max_streams = 4;
+  static constexpr std::size_t line_words = 64 / sizeof(Word);
+
+  py::array source_;
+  std::vector<py::array> targets_;
+  std::vector<flatstep_bench::Stream> streams_;
+  std::size_t width_ = 0;
+  std::size_t lines_ = 0;
+  unsigned parts_;
+};
+
+/// What one thread of a CodeLimit works on, again and again.
+template <class State, bool Split>
+struct alignas(64) Few {
+  static constexpr std::size_t size = 1024;
+  using Parameter = std::conditional_t<Split, std::uint16_t, float>;
+
+  alignas(64) std::array<Parameter, size> parameter{};
+  alignas(64) std::array<std::uint16_t, Split ? size : 1> lower{};
+  alignas(64) std::array<Parameter, size> gradient{};
+  alignas(64) std::array<State, size> m{};
+  alignas(64) std::array<State, size> v{};
+
+  Few() {
+    gradient.fill(one<Parameter>());
+    m.fill(one<State>());
+    v.fill(one<State>());
+  }
+
+  template <class T>
+  static constexpr T one() {
+    if constexpr (std::is_same_v<T, float>) {
+      return 1.0f;
+    } else {
+      return flatstep_bench::code_of_one<T>();
+    }
+  }
+
+  void step() {
+    using namespace flatstep_bench;
+    if constexpr (std::is_same_v<State, float>) {
+      static_assert(!Split);
+      roots_and_divisions(size, parameter.data(), gradient.data(), m.data(), v.data());
+    } else if constexpr (Split) {
+      roots_divisions_and_codes(size, parameter.data(), lower.data(), gradient.data(), m.data(),
+                                v.data(), code_scale<State>());
+    } else {
+      roots_divisions_and_codes(size, parameter.data(), gradient.data(), m.data(), v.data(),
+                                code_scale<State>());
+    }
+  }
+};
+
+class CodeLimit {
+ public:
+  CodeLimit(std::size_t parameters, unsigned state_bytes, bool split, unsigned threads)
+      : parameters_(parameters), parts_(threads) {
+    if (threads == 0) throw std::invalid_argument("threads: expected at least 1");
+    if (state_bytes == 4 && !split) {
+      few_.emplace<std::vector<Few<float, false>>>(threads);
+    } else if (state_bytes == 2) {
+      split ? make<std::uint16_t, true>() : make<std::uint16_t, false>();
+    } else if (state_bytes == 1) {
+      split ? make<std::uint8_t, true>() : make<std::uint8_t, false>();
+    } else {
+      throw std::invalid_argument("state_bytes: expected 4, 2 or 1, and less than 4 with split");
+    }
+  }
+
+  void run() {
+    std::visit(
+        [this](auto& few) {
+          constexpr std::size_t grain = std::decay_t<decltype(few[0])>::size;
+          in_parts(parts_, parameters_, grain, [&](unsigned part, std::size_t, std::size_t n) {
+            for (std::size_t done = 0; done < n; done += grain) few[part].step();
+          });
+        },
+        few_);
+  }
+
+ private:
+  template <class State, bool Split>
+  void make() {
+    few_.emplace<std::vector<Few<State, Split>>>(parts_);
+  }
+
+  std::variant<std::vector<Few<float, false>>, std::vector<Few<std::uint16_t, false>>,
+               std::vector<Few<std::uint8_t, false>>, std::vector<Few<std::uint16_t, true>>,
+               std::vector<Few<std::uint8_t, true>>>
+      few_;
+  std::size_t parameters_;
+  unsigned parts_;
+};
+
 class Empty {
  public:
   void call() const {}
@@ -134,5 +285,13 @@ PYBIND11_MODULE(flatstep_limit, module) {
       .def(py::init<AdamLimit::Array, AdamLimit::Array, AdamLimit::Array, AdamLimit::Array>(),
            py::arg("p"), py::arg("g"), py::arg("m"), py::arg("v"))
       .def("run", &AdamLimit::run);
+  py::class_<StreamLimit>(module, "StreamLimit")
+      .def(py::init<std::size_t, const py::array&, const std::vector<py::array>&, unsigned>(),
+           py::arg("parameters"), py::arg("source"), py::arg("targets"), py::arg("threads"))
+      .def("run", &StreamLimit::run);
+  py::class_<CodeLimit>(module, "CodeLimit")
+      .def(py::init<std::size_t, unsigned, bool, unsigned>(), py::arg("parameters"),
+           py::arg("state_bytes"), py::arg("split"), py::arg("threads"))
+      .def("run", &CodeLimit::run);
   py::class_<Empty>(module, "Empty").def(py::init<>()).def("call", &Empty::call);
 }

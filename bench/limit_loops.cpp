@@ -2,6 +2,11 @@
 #include "limit_loops.hpp"
 
 #include <cmath>
+#include <cstring>
+
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 namespace flatstep_bench {
 namespace {
@@ -38,6 +43,114 @@ void touch(std::size_t n, const Word* __restrict g, Word* __restrict a, Word* __
   }
 }
 
+// A line at a time, whatever the arrays may share: it is loaded, and then it is stored.
+using Line [[gnu::vector_size(64), gnu::aligned(sizeof(Word)), gnu::may_alias]] = Word;
+
+// ---- codes
+
+// The compiler's own vectors: from plain loops it makes a chain of unpackings for every code.
+constexpr std::size_t lanes = code_lanes;
+using Floats [[gnu::vector_size(64)]] = float;
+using Bits [[gnu::vector_size(64)]] = std::uint32_t;
+
+template <class Vector>
+Vector loaded(const void* from) {
+  Vector to;
+  std::memcpy(&to, from, sizeof to);
+  return to;
+}
+template <class Vector>
+void store(void* to, Vector from) {
+  std::memcpy(to, &from, sizeof from);
+}
+
+// GCC takes small elements apart, were it asked to convert them. The masks are all ones: what has none
+// begins with a register of which GCC 12 says that it is not initialised.
+#ifdef __AVX512F__
+Bits widened(const std::uint16_t* from) {
+  return reinterpret_cast<Bits>(_mm512_maskz_cvtepu16_epi32(0xffff, loaded<__m256i>(from)));
+}
+Bits widened(const std::uint8_t* from) {
+  return reinterpret_cast<Bits>(_mm512_maskz_cvtepu8_epi32(0xffff, loaded<__m128i>(from)));
+}
+void narrow(std::uint16_t* to, Bits from) {
+  store(to, _mm512_maskz_cvtepi32_epi16(0xffff, reinterpret_cast<__m512i>(from)));
+}
+void narrow(std::uint8_t* to, Bits from) {
+  store(to, _mm512_maskz_cvtepi32_epi8(0xffff, reinterpret_cast<__m512i>(from)));
+}
+#else
+using Codes16 [[gnu::vector_size(32)]] = std::uint16_t;
+using Codes8 [[gnu::vector_size(16)]] = std::uint8_t;
+
+Bits widened(const std::uint16_t* from) {
+  return __builtin_convertvector(loaded<Codes16>(from), Bits);
+}
+Bits widened(const std::uint8_t* from) {
+  return __builtin_convertvector(__builtin_convertvector(loaded<Codes8>(from), Codes16), Bits);
+}
+void narrow(std::uint16_t* to, Bits from) { store(to, __builtin_convertvector(from, Codes16)); }
+void narrow(std::uint8_t* to, Bits from) {
+  store(to, __builtin_convertvector(__builtin_convertvector(from, Codes16), Codes8));
+}
+#endif
+
+// bfloat16 is the upper half of a float. A code of 8 bits has five of an exponent, and three of a
+// fraction; the scales bring it near 2⁻¹⁰⁰ and back. They come at run time, as a block's would.
+template <class Code>
+constexpr int shift_of = sizeof(Code) == 2 ? 16 : 20;
+
+template <class Code>
+Floats decoded(const Code* code, float scale) {
+  return reinterpret_cast<Floats>(widened(code) << shift_of<Code>) * scale;
+}
+
+template <class Code>
+void encode(Code* code, Floats value, const CodeScale& scale) {
+  const auto bits = reinterpret_cast<Bits>(value * scale.encode);
+  const Bits least = Bits{} + scale.least;
+  const Bits half = Bits{} + (std::uint32_t{1} << (shift_of<Code> - 1));
+  narrow(code, ((bits > least ? bits : least) + half) >> shift_of<Code>);
+}
+
+Floats root(Floats x) {
+  Floats roots{};
+  for (std::size_t i = 0; i < lanes; ++i) roots[i] = std::sqrt(x[i]);
+  return roots;
+}
+
+template <class Code>
+Floats update(Floats g, Code* m, Code* v, const CodeScale& scale) {
+  const Floats m_next = decoded(m, scale.decode) + g;
+  const Floats v_next = decoded(v, scale.decode) + g;
+  encode(m, m_next, scale);
+  encode(v, v_next, scale);
+  return m_next / root(v_next);
+}
+
+template <class Code>
+void with_codes(std::size_t n, float* p, const float* g, Code* m, Code* v, const CodeScale scale) {
+  for (std::size_t i = 0; i < n; i += lanes) {
+    const Floats change = update(loaded<Floats>(g + i), m + i, v + i, scale);
+    store(p + i, loaded<Floats>(p + i) - change);
+  }
+}
+
+template <class Code>
+void with_codes(std::size_t n, std::uint16_t* upper, std::uint16_t* lower, const std::uint16_t* g,
+                Code* m, Code* v, const CodeScale scale) {
+  for (std::size_t i = 0; i < n; i += lanes) {
+    const auto gradient = reinterpret_cast<Floats>(widened(g + i) << 16);
+    const Floats change = update(gradient, m + i, v + i, scale);
+    // The upper half is rounded: the lower one counts from -2¹⁵, as one of 16 bits with a sign.
+    const Bits low = widened(lower + i);
+    const Bits before = ((widened(upper + i) - (low >> 15)) << 16) | low;
+    const auto after = reinterpret_cast<Bits>(reinterpret_cast<Floats>(before) - change);
+    narrow(upper + i, (after + 0x8000) >> 16);
+    narrow(lower + i, after & 0xffff);
+  }
+}
+
 }  // namespace
 
 void touch(std::size_t n, const Word* g, Word* const* arrays, std::size_t targets) {
@@ -50,6 +163,19 @@ void touch(std::size_t n, const Word* g, Word* const* arrays, std::size_t target
       return touch(n, g, arrays[0], arrays[1], arrays[2]);
     default:
       return touch(n, g, arrays[0], arrays[1], arrays[2], arrays[3]);
+  }
+}
+
+void touch(std::size_t lines, const Word* g, std::size_t bytes, const Stream* streams,
+           std::size_t count) {
+  const Line* const source = reinterpret_cast<const Line*>(g);
+  for (std::size_t i = 0; i < lines; ++i) {
+    const Line* const from = source + i * bytes;
+    for (std::size_t s = 0; s < count; ++s) {
+      const std::size_t width = streams[s].bytes;
+      Line* const to = reinterpret_cast<Line*>(streams[s].data) + i * width;
+      for (std::size_t k = 0; k < width; ++k) to[k] ^= from[k & (bytes - 1)];
+    }
   }
 }
 
@@ -68,6 +194,25 @@ void roots_and_divisions(std::size_t n, float* __restrict p, const float* __rest
     v[i] = v_next;
     p[i] -= m_next / std::sqrt(v_next);
   }
+}
+
+void roots_divisions_and_codes(std::size_t n, float* p, const float* g, std::uint16_t* m,
+                               std::uint16_t* v, const CodeScale& scale) {
+  with_codes(n, p, g, m, v, scale);
+}
+void roots_divisions_and_codes(std::size_t n, float* p, const float* g, std::uint8_t* m,
+                               std::uint8_t* v, const CodeScale& scale) {
+  with_codes(n, p, g, m, v, scale);
+}
+void roots_divisions_and_codes(std::size_t n, std::uint16_t* upper, std::uint16_t* lower,
+                               const std::uint16_t* g, std::uint16_t* m, std::uint16_t* v,
+                               const CodeScale& scale) {
+  with_codes(n, upper, lower, g, m, v, scale);
+}
+void roots_divisions_and_codes(std::size_t n, std::uint16_t* upper, std::uint16_t* lower,
+                               const std::uint16_t* g, std::uint8_t* m, std::uint8_t* v,
+                               const CodeScale& scale) {
+  with_codes(n, upper, lower, g, m, v, scale);
 }
 
 }  // namespace flatstep_bench

@@ -15,8 +15,60 @@ void touch(std::size_t n, const Word* g, Word* const* arrays, std::size_t target
 /// Reads only.
 Word read(std::size_t n, const Word* x);
 
+/// An array that is read and written: for every 64 parameters so many lines of 64 bytes, which is as
+/// many bytes for each parameter.
+struct Stream {
+  Word* data;
+  std::size_t bytes;
+};
+
+/// How many parameters a line of the narrowest array holds.
+inline constexpr std::size_t line_parameters = 64;
+
+/// Reads g, which has `bytes` for each parameter, reads and writes the streams: `touch` for arrays
+/// that are not of one width. The first stream is as wide as g at least, and all widths are powers of
+/// two.
+void touch(std::size_t lines, const Word* g, std::size_t bytes, const Stream* streams,
+           std::size_t count);
+
 /// An Adam step's bytes, root and division. The additions keep g in the work and, g being positive,
 /// all values finite and normal.
 void roots_and_divisions(std::size_t n, float* p, const float* g, float* m, float* v);
+
+/// What a block of codes is multiplied by, and the least bits of a float that there is a code for.
+struct CodeScale {
+  float decode;
+  float encode;
+  std::uint32_t least = 0x00800000;  // those of the least normal number
+};
+
+/// The same with what codes cost at least. To decode: zero-extend, shift, multiply by a scale. To
+/// encode: multiply, take a maximum, round by an addition, shift, pack. n is a multiple of
+/// `code_lanes`.
+inline constexpr std::size_t code_lanes = 16;
+void roots_divisions_and_codes(std::size_t n, float* p, const float* g, std::uint16_t* m,
+                               std::uint16_t* v, const CodeScale& scale);
+void roots_divisions_and_codes(std::size_t n, float* p, const float* g, std::uint8_t* m,
+                               std::uint8_t* v, const CodeScale& scale);
+
+/// … and with bfloat16 gradients, and parameters whose upper half is bfloat16, rounded to nearest.
+void roots_divisions_and_codes(std::size_t n, std::uint16_t* upper, std::uint16_t* lower,
+                               const std::uint16_t* g, std::uint16_t* m, std::uint16_t* v,
+                               const CodeScale& scale);
+void roots_divisions_and_codes(std::size_t n, std::uint16_t* upper, std::uint16_t* lower,
+                               const std::uint16_t* g, std::uint8_t* m, std::uint8_t* v,
+                               const CodeScale& scale);
+
+/// Scales with which each step halves the state, so that it stays about as large as a g of 1, and the
+/// code of 1.
+template <class Code>
+constexpr CodeScale code_scale() {
+  if constexpr (sizeof(Code) == 2) return {1.0f, 0.5f};
+  return {0x1p100f, 0x1p-101f};
+}
+template <class Code>
+constexpr Code code_of_one() {
+  return sizeof(Code) == 2 ? 0x3f80 : 27 * 8;
+}
 
 }  // namespace flatstep_bench

@@ -22,6 +22,58 @@ SECOND_PASS = {"Lamb": 3, "Lars": 2}
 
 
 @dataclass(frozen=True)
+class Storage:
+    """How an Adam keeps what it steps with, in bytes of each parameter.
+
+    `parameter` has the arrays that a parameter lies in: with a split master two, bfloat16 and the
+    other 16 bits.
+    """
+
+    state_storage: str
+    parameter: tuple[int, ...]
+    gradient: int
+    state: int
+
+    @property
+    def split(self) -> bool:
+        return len(self.parameter) > 1
+
+    @property
+    def written(self) -> tuple[int, ...]:
+        """The arrays that a step reads and writes."""
+        return (*self.parameter, self.state, self.state)
+
+    @property
+    def bytes(self) -> int:
+        """What a step must move; the scales of blocks, one for many parameters, are left out."""
+        return self.gradient + 2 * sum(self.written)
+
+
+# By the name that contenders have in them: "flatstep, 16bit". What has no such name is "full".
+STORAGES = {
+    "full": Storage("full", (4,), 4, 4),
+    "16bit": Storage("16bit", (4,), 4, 2),
+    "8bit": Storage("8bit", (4,), 4, 1),
+    "split 16bit": Storage("16bit", (2, 2), 2, 2),
+    "split 8bit": Storage("8bit", (2, 2), 2, 1),
+}
+BITSANDBYTES = "bitsandbytes, 8bit"
+# Of the limits that move nothing: "in the cache, 16bit".
+IN_THE_CACHE = "in the cache"
+
+
+def storage_of(contender: str) -> str:
+    """The storage that is in a contender's name."""
+    name = contender.partition(", ")[2]
+    return name if name in STORAGES else "full"
+
+
+def stored(contender: str, storage: str) -> str:
+    """A contender's name with a storage."""
+    return contender if storage == "full" else f"{contender}, {storage}"
+
+
+@dataclass(frozen=True)
 class Network:
     """The shapes of a network's parameters, layer by layer; layer i's are named i_W and i_b."""
 
@@ -63,6 +115,14 @@ class Case:
     dtype: str = "float32"
     between_products: bool = False
     averages: bool = False
+    storage: str = "full"
+
+    def bytes_of(self, contender: str) -> int:
+        """What a step of this contender must move: that of another storage moves less."""
+        storage = storage_of(contender)
+        if storage == "full":
+            return self.bytes
+        return self.network.num_parameters * STORAGES[storage].bytes
 
     @property
     def bytes(self) -> int:
@@ -80,6 +140,8 @@ class Case:
         parts.append("plain" if self.strategy == "None" else self.strategy)
         if self.averages:
             parts.append("averages")
+        if self.group == "storage":
+            parts.append("full storage" if self.storage == "full" else self.storage)
         if self.between_products:
             parts.append("in a loop")
         parts.append("1 thread" if self.threads == 1 else f"{self.threads} threads")
@@ -144,6 +206,14 @@ def standard_cases(threads: Sequence[int], *, quick: bool) -> list[Case]:
         Case("averages", network, most, averages=averages)
         for network in (large, largest)
         for averages in (False, True)
+    ]
+    # Neither blocks nor threads come out even with the second.
+    odd = Network(f"{size_name(64 * unit)} + 1040", (((64 * unit + 1040,),),))
+    cases += [
+        Case("storage", network, most, strategy, storage=storage)
+        for network in (large, odd)
+        for storage in STORAGES
+        for strategy in ("None", "ClipL2Global")
     ]
     cases.append(Case("cache", single(1 << 14), 1))
     # How the cost grows: with the parameters of one array, and with the number of arrays.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from comparison.cases import BITSANDBYTES, IN_THE_CACHE, Case, stored
 from comparison.results import Result
 
 CLIP = ("ClipL2PerLayer", "ClipL2Global")
 PLAIN = ("None",)
 ALL = PLAIN + CLIP
+FUSED, CPU_ADAM = "torch fused", "DeepSpeed CPUAdam"
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,9 @@ class Goal:
     """How many times faster than `against` (or, `at_most`, slower) `subject` has to be.
 
     It holds for each of the cases that it names; `threads` "most" is the largest number measured,
-    if that is more than one.
+    if that is more than one. With `slowest_of`, `against` is but a name for the slowest of these.
+    With `memory_bound` only cases count in which full storage took no longer than its bytes alone
+    by more than a tenth.
     """
 
     what: str
@@ -30,6 +34,8 @@ class Goal:
     threads: Literal["one", "most", "any"] = "most"
     networks: tuple[str, ...] | None = None
     at_most: bool = False
+    slowest_of: tuple[str, ...] = ()
+    memory_bound: bool = False
 
     def chooses(self, result: Result, most: int) -> bool:
         """Whether it holds for this result's case."""
@@ -66,8 +72,34 @@ def _per(
     return [Goal(what, (group,), strategies, against, need) for against, need in rows]
 
 
+def _of_storage(storage: str, memory_bound: float, always: float) -> list[Goal]:
+    """What narrow storage has to win."""
+    group, subject = ("storage",), stored("flatstep", storage)
+    limits = (stored("byte limit", storage), stored(IN_THE_CACHE, storage))
+    return [
+        Goal(
+            f"{storage}, memory-bound",
+            group,
+            PLAIN,
+            "flatstep",
+            memory_bound,
+            subject,
+            memory_bound=True,
+        ),
+        Goal(storage, group, PLAIN, "flatstep", always, subject),
+        Goal(f"{storage}, clipped", group, ("ClipL2Global",), FUSED, 1.5, subject),
+        Goal(storage, group, PLAIN, "slower of its limits", 0.85, subject, slowest_of=limits),
+    ]
+
+
 MAIN = ("tiny", "mlp", "deep", "2000x64", "1M", "16M", "64M", "64x1M")
-FUSED, CPU_ADAM = "torch fused", "DeepSpeed CPUAdam"
+# By storage: how many times faster than full storage, memory-bound and in any state of the machine.
+WANTED_OF_STORAGE = {
+    "16bit": (1.35, 1.2),
+    "8bit": (1.55, 1.15),
+    "split 16bit": (1.5, 1.15),
+    "split 8bit": (1.7, 1.0),
+}
 GOALS: tuple[Goal, ...] = (
     *_per("tiny", "tiny", PLAIN, (FUSED, 50), (CPU_ADAM, 30), ("NumPy", 30)),
     # Gradients in a buffer that both know: NumPy's one flat array, our bound gradients.
@@ -107,13 +139,37 @@ GOALS: tuple[Goal, ...] = (
         threads="any",
         at_most=True,
     ),
+    *(
+        goal
+        for storage, wanted in WANTED_OF_STORAGE.items()
+        for goal in _of_storage(storage, *wanted)
+    ),
+    Goal("8bit", ("storage",), PLAIN, BITSANDBYTES, 25, "flatstep, 8bit"),
     Goal("16K in cache", ("cache",), PLAIN, "bytes, roots and divisions", 0.9, threads="one"),
 )
+
+# What a step's bytes alone take of its time, at least, where the memory is what it waits for.
+MEMORY_BOUND = 0.9
 
 
 def ratio(numerator: Result, denominator: Result) -> tuple[float, float]:
     """The quotient of two results' minima, and of their medians."""
     return numerator.minimum / denominator.minimum, numerator.median / denominator.median
+
+
+_ByName = Mapping[tuple[Case, str, str], Result]
+
+
+def _beside(result: Result, by_name: _ByName, names: Iterable[str]) -> list[Result]:
+    """The results of these contenders in the same case, of those that there are."""
+    keys = ((result.case, result.part, name) for name in names)
+    return [by_name[key] for key in keys if key in by_name]
+
+
+def _is_memory_bound(result: Result, by_name: _ByName) -> bool:
+    """Whether full storage takes, in this case, hardly longer than its bytes alone."""
+    found = _beside(result, by_name, ("flatstep", "byte limit"))
+    return len(found) == 2 and found[1].minimum >= MEMORY_BOUND * found[0].minimum
 
 
 def judge(results: Sequence[Result], goals: Iterable[Goal] = GOALS) -> list[Verdict]:
@@ -126,8 +182,12 @@ def judge(results: Sequence[Result], goals: Iterable[Goal] = GOALS) -> list[Verd
         for result in results:
             if result.contender != goal.subject or not goal.chooses(result, most):
                 continue
-            other = by_name.get((result.case, result.part, goal.against))
-            if other is not None:
+            if goal.memory_bound and not _is_memory_bound(result, by_name):
+                continue
+            names = goal.slowest_of or (goal.against,)
+            others = _beside(result, by_name, names)
+            if len(others) == len(names):
+                other = max(others, key=lambda each: each.minimum)
                 pair = (result, other) if goal.at_most else (other, result)
                 found.append((*ratio(*pair), str(result.case)))
         if found:

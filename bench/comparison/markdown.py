@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from comparison.cases import STATE_ARRAYS, groups, standard_cases
-from comparison.goals import judge, ratio
+from comparison.cases import (
+    BITSANDBYTES,
+    IN_THE_CACHE,
+    STATE_ARRAYS,
+    STORAGES,
+    groups,
+    standard_cases,
+    stored,
+)
+from comparison.goals import CPU_ADAM, FUSED, judge, ratio
 from comparison.report import times
 from comparison.results import Result, Run
 
-_TABLES_OF_THEIR_OWN = ("updaters", "averages", "float64", "loop", "cache", "sizes", "arrays")
+_TABLES_OF_THEIR_OWN = (
+    "updaters", "averages", "float64", "loop", "storage", "cache", "sizes", "arrays",
+)  # fmt: skip
 BYTES_OF_ADAM = 28
 MARK = re.compile(r"<!-- table: ([\w ]+) -->\n\n(?:\|.*\n)*")
 
@@ -139,6 +150,36 @@ class Tables:
             medians = [_median(step, n) for n in names] + [_median(whole, n) for n in iterations]
             yield name, *medians
 
+    def storage(self) -> Iterable[Sequence[str]]:
+        """What narrow storage wins over full storage and over peers, and what its limits leave."""
+        yield (
+            "parameters", "storage", "bytes", "step", "full storage over step",
+            f"{FUSED} over step", "… both clipped", f"{CPU_ADAM} over step",
+            "bitsandbytes over step", "the bytes alone", "limit over step", "in the cache",
+            "full storage: limit over step",
+        )  # fmt: skip
+        for plain in self._of("storage"):
+            case = plain[0].case
+            if case.strategy != "None":
+                continue
+            clipped = {
+                result.contender: result
+                for result in self._run.results
+                if result.case == replace(case, strategy="ClipL2Global")
+            }
+            by_name = {r.contender: r for r in plain}
+            step = stored("flatstep", case.storage)
+            limit = stored("byte limit", case.storage)
+            yield (
+                case.network.name, case.storage, str(STORAGES[case.storage].bytes),
+                _minimum(by_name, step), _ratio(by_name, "flatstep", step),
+                _ratio(by_name, FUSED, step), _ratio(clipped, FUSED, step),
+                _ratio(by_name, CPU_ADAM, step), _ratio(by_name, BITSANDBYTES, step),
+                _minimum(by_name, limit), _ratio(by_name, limit, step),
+                _minimum(by_name, stored(IN_THE_CACHE, case.storage)),
+                _ratio(by_name, "byte limit", "flatstep"),
+            )  # fmt: skip
+
     def sizes(self) -> Iterable[Sequence[str]]:
         most = self._most
         yield (
@@ -174,6 +215,7 @@ class Tables:
             "averages": self.averages,
             "float64": self.float64,
             "loop": self.loop,
+            "storage": self.storage,
             "sizes": self.sizes,
             "arrays": self.arrays,
         }

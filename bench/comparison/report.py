@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from comparison.cases import IN_THE_CACHE
 from comparison.goals import judge, ratio
 from comparison.results import Result, Run
 
@@ -52,7 +53,7 @@ def case_table(results: Sequence[Result]) -> str:
     ]
     for result in results:
         speed = f"{result.gigabytes_per_second:.1f}" if first.part == "step" else ""
-        if result.contender == "empty method call":
+        if result.contender == "empty method call" or result.contender.startswith(IN_THE_CACHE):
             speed = ""
         line = f"  {result.contender:30}{duration(result.minimum):>12}{duration(result.median):>12}"
         line += f"{speed:>9}"

@@ -33,7 +33,7 @@ class Result:
     @property
     def gigabytes_per_second(self) -> float:
         """The bytes that the step must move, in the time of the fastest turn."""
-        return self.case.bytes / self.minimum
+        return self.case.bytes_of(self.contender) / self.minimum
 
 
 @dataclass

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from comparison.contenders import deepspeed_step, flatstep_step, limits, numpy_step, torch_step
+from comparison.contenders import (
+    bitsandbytes_step,
+    deepspeed_step,
+    flatstep_step,
+    limits,
+    numpy_step,
+    storage_step,
+    torch_step,
+)
 from comparison.contenders.base import Absent, Source
 
 LOADERS: dict[str, Callable[[], Source]] = {
     "flatstep": flatstep_step.load,
+    "storage": storage_step.load,
     "numpy": numpy_step.load,
     "torch": torch_step.load,
     "deepspeed": deepspeed_step.load,
+    "bitsandbytes": bitsandbytes_step.load,
     "limit": limits.load,
 }
 

@@ -64,7 +64,7 @@ class Arrays:
     With `flat` they are views of one buffer each, else arrays of their own.
     """
 
-    def __init__(self, network: Network, dtype: str, *, flat: bool = False) -> None:
+    def __init__(self, network: Network, dtype: npt.DTypeLike, *, flat: bool = False) -> None:
         shapes = dict(network.arrays())
         self.layers = [
             [f"{index}_{param}" for param, _ in zip("Wb", layer, strict=False)]

@@ -1,4 +1,7 @@
-"""The limits of limit.cpp: the bytes alone, an in-cache Adam's arithmetic, an empty method call."""
+"""The limits of limit.cpp: the bytes alone, an in-cache Adam's arithmetic, an empty method call.
+
+Of narrow storage, too: the bytes of its arrays, and its arithmetic with what codes cost at least.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,13 @@ import os
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
-from comparison.cases import STATE_ARRAYS, Case
+from comparison.cases import IN_THE_CACHE, STATE_ARRAYS, STORAGES, Case, stored
 from comparison.contenders.base import Absent
 from comparison.timing import Contender
 
@@ -36,6 +39,17 @@ def arrays_apart(count: int, size: int, dtype: str) -> list[np.ndarray]:
     return [memory[i * stride : i * stride + size] for i in range(count)]
 
 
+def streams_apart(widths: Sequence[int], size: int) -> list[np.ndarray]:
+    """Arrays of so many bytes for each of `size` parameters, at whole lines, as far apart."""
+    stride = [width * size + GAP_LINES * LINE_BYTES for width in widths]
+    memory = np.ones(sum(stride) + LINE_BYTES, np.uint8)
+    begin, found = -memory.ctypes.data % LINE_BYTES, []
+    for width, step in zip(widths, stride, strict=True):
+        found.append(memory[begin : begin + width * size])
+        begin += step
+    return found
+
+
 class Limit:
     name = "limit"
     version = "compiled here"
@@ -50,6 +64,11 @@ class Limit:
     def contenders(self, case: Case) -> list[Contender]:
         size, dtype = case.network.num_parameters, case.dtype
         threads = min(self._threads, 1 + case.bytes // BYTES_PER_THREAD)
+        if case.group == "storage":
+            if case.strategy != "None":  # which reads the gradient twice
+                return []
+            names = dict.fromkeys(("full", case.storage))
+            return [each for name in names for each in self.of_storage(case, name, threads)]
         found = self.of_bytes(case, threads)
         if case.group == "cache":
             p, g, m, v = (np.ones(size, dtype) for _ in range(4))
@@ -58,6 +77,18 @@ class Limit:
         if case.group == "tiny":
             found.append(Contender("empty method call", self._module.Empty().call))
         return found
+
+    def of_storage(self, case: Case, name: str, threads: int) -> list[Contender]:
+        """The bytes of a storage alone; its roots, divisions and conversions alone."""
+        storage = STORAGES[name]
+        size = -(-case.network.num_parameters // LINE_BYTES) * LINE_BYTES
+        gradient, *targets = streams_apart((storage.gradient, *storage.written), size)
+        streams = self._module.StreamLimit(size, gradient, targets, threads)
+        codes = self._module.CodeLimit(size, storage.state, storage.split, threads)
+        return [
+            Contender(stored("byte limit", name), streams.run),
+            Contender(stored(IN_THE_CACHE, name), codes.run),
+        ]
 
     def of_bytes(self, case: Case, threads: int) -> list[Contender]:
         """The bytes of a step, and those of one that looks at the gradient first."""

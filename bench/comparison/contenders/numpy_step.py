@@ -103,7 +103,7 @@ class Numpy:
         """NumPy's element-wise loops have one thread."""
 
     def contenders(self, case: Case) -> list[Contender]:
-        if case.updater != "Adam" or case.group in ("updaters", "cache"):
+        if case.updater != "Adam" or case.group in ("updaters", "storage", "cache"):
             return []
         flats = (False, True) if case.network.num_arrays > 1 else (False,)
         found = []

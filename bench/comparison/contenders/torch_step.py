@@ -85,7 +85,10 @@ class Torch:
             return []
         optimizer, arguments, fused = OPTIMIZERS[case.updater]
         found = []
-        for implementation in ("fused", "foreach") if fused else ("foreach",):
+        implementations = ("fused", "foreach") if fused else ("foreach",)
+        if case.group == "storage":
+            implementations = ("fused",)
+        for implementation in implementations:
             arrays = Arrays(case.network, case.dtype)
             layers = torch_arrays(self._torch, arrays)
             parameters = [parameter for layer in layers for parameter in layer]
