@@ -66,10 +66,41 @@ inline constexpr unsigned pass_kinds = 8;
 template <class T>
 using Pass = void (*)(const Segment<T>* segments, std::size_t count, const PassConstants<T>&);
 
+/// A state array of a stored pass, from the beginning of a block on: numbers, or codes.
+struct StoredState {
+  StateCode code = StateCode::none;
+  float* numbers = nullptr;
+  std::byte* codes = nullptr;
+  float* scales = nullptr;
+  Dither dither{};
+};
+
+/// One stretch of memory in a pass that applies, of which something is not kept as numbers: null where
+/// it is in another form. It starts with a block.
+struct StoredSegment {
+  const float* gradient = nullptr;
+  const std::uint16_t* narrow_gradient = nullptr;  ///< of bfloat16
+  float* parameter = nullptr;
+  std::uint16_t* upper = nullptr;  ///< a parameter that is split
+  std::uint16_t* lower = nullptr;
+  StoredState state[max_state_arrays]{};
+  std::size_t size = 0;
+  float pre[2] = {1, 1};
+  std::size_t block = 0;  ///< the number of the first one among the slot's
+};
+
+using StoredPass = void (*)(const StoredSegment& segment, const PassConstants<float>&);
+
 /// The kernels of one updater.
 template <class T>
 struct KernelRow {
   Pass<T> passes[pass_kinds];
+};
+template <>
+struct KernelRow<float> {
+  Pass<float> passes[pass_kinds];
+  /// That apply and do not clamp, without and with regularisation; null for targets without their own.
+  StoredPass stored[2];
 };
 
 template <class... U>

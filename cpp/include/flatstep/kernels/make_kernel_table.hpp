@@ -11,6 +11,7 @@
 #include <flatstep/kernels/kernel_table.hpp>
 #include <flatstep/kernels/pass.hpp>
 #include <flatstep/kernels/storage.hpp>
+#include <flatstep/kernels/stored_pass.hpp>
 #include <flatstep/kernels/sum_of_squares.hpp>
 
 namespace flatstep {
@@ -20,7 +21,15 @@ struct Flags {};
 
 template <class V, class U, unsigned... flags>
 constexpr KernelRow<typename V::value_type> make_kernel_row(Flags<flags...>) {
-  return {{&pass<V, U, flags>...}};
+  if constexpr (sizeof(typename V::value_type) != sizeof(float)) {
+    return {{&pass<V, U, flags>...}};
+  } else if constexpr (V::has_stored_passes) {
+    return {
+        {&pass<V, U, flags>...},
+        {&stored_pass<V, U, pass_applies>, &stored_pass<V, U, pass_applies | pass_regularizes>}};
+  } else {
+    return {{&pass<V, U, flags>...}, {nullptr, nullptr}};
+  }
 }
 
 /// The kernels of the updater U on vectors V.

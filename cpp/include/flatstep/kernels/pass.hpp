@@ -46,15 +46,58 @@ inline constexpr std::size_t page_bytes = 4096;
 inline constexpr std::size_t cache_line_bytes = 64;
 inline constexpr std::size_t prefetch_bytes = 1024 + cache_line_bytes;
 
+/// Whether a pass loads the parameter.
+template <class U, unsigned flags>
+inline constexpr bool loads_parameter =
+    (flags & (pass_applies | pass_regularizes)) != 0 || reads_parameter<U>;
+
+/// What a pass computes of vectors, whatever way they come and go.
+template <class V, class U, unsigned flags>
+class Formula {
+ public:
+  using T = typename V::value_type;
+
+  explicit Formula(const PassConstants<T>& shared)
+      : clamp_(V::broadcast(shared.clamp)),
+        before_(shared.l2_before, shared.l1_before),
+        after_(shared.l2_after, shared.l1_after),
+        post_(V::broadcast(shared.post)),
+        constants_(broadcast_constants<U, V>(shared.updater)) {}
+
+  /// g becomes what is written: p − u', or u'.
+  template <std::size_t vectors>
+  void operator()(V pre0, V pre1, V (&g)[vectors], const V (&p)[vectors],
+                  V (&state)[vectors][max_state_arrays]) const {
+#pragma GCC unroll 4
+    for (std::size_t k = 0; k < vectors; ++k) {
+      V x = scale(g[k], pre0, pre1);
+      if constexpr ((flags & pass_clamps) != 0) x = clip(x, clamp_);
+      if constexpr ((flags & pass_regularizes) != 0) x = before_.add(x, p[k]);
+      if constexpr (reads_parameter<U>) {
+        x = U::apply(x, p[k], state[k], constants_);
+      } else {
+        x = U::apply(x, state[k], constants_);
+      }
+      if constexpr ((flags & pass_regularizes) != 0) x = after_.add(x, p[k]);
+      x = x * post_;
+      if constexpr ((flags & pass_applies) != 0) x = p[k] - x;
+      g[k] = x;
+    }
+  }
+
+ private:
+  V clamp_;
+  Regularization<V> before_;
+  Regularization<V> after_;
+  V post_;
+  decltype(broadcast_constants<U, V>(static_cast<const T*>(nullptr))) constants_;
+};
+
 template <class V, class U, unsigned flags>
 void pass(const Segment<typename V::value_type>* segments, std::size_t count,
           const PassConstants<typename V::value_type>& shared) {
   using T = typename V::value_type;
-  const V clamp = V::broadcast(shared.clamp);
-  const Regularization<V> before(shared.l2_before, shared.l1_before);
-  const Regularization<V> after(shared.l2_after, shared.l1_after);
-  const V post = V::broadcast(shared.post);
-  const auto constants = broadcast_constants<U, V>(shared.updater);
+  const Formula<V, U, flags> formula(shared);
 
   for (const auto *segment = segments, *end = segments + count; segment != end; ++segment) {
     const auto& s = *segment;
@@ -75,8 +118,6 @@ void pass(const Segment<typename V::value_type>* segments, std::size_t count,
 
     transform<V, vectors_per_group>(s.size, [=](auto lanes, std::size_t i) {
       constexpr std::size_t vectors = decltype(lanes)::vectors;
-      constexpr bool loads_parameter =
-          (flags & (pass_applies | pass_regularizes)) != 0 || reads_parameter<U>;
       constexpr std::size_t state_arrays = U::state_names.size();
       if constexpr (vectors > 1 && state_arrays > 1) {
         if (collides) {
@@ -95,7 +136,7 @@ void pass(const Segment<typename V::value_type>* segments, std::size_t count,
       V state[vectors][max_state_arrays];
 #pragma GCC unroll 4
       for (std::size_t k = 0; k < vectors; ++k) g[k] = lanes.load(gradient + i, k);
-      if constexpr (loads_parameter) {
+      if constexpr (loads_parameter<U, flags>) {
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < vectors; ++k) p[k] = lanes.load(parameter + i, k);
       }
@@ -104,21 +145,7 @@ void pass(const Segment<typename V::value_type>* segments, std::size_t count,
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < vectors; ++k) state[k][a] = lanes.load(arrays[a] + i, k);
       }
-#pragma GCC unroll 4
-      for (std::size_t k = 0; k < vectors; ++k) {
-        V x = scale(g[k], pre0, pre1);
-        if constexpr ((flags & pass_clamps) != 0) x = clip(x, clamp);
-        if constexpr ((flags & pass_regularizes) != 0) x = before.add(x, p[k]);
-        if constexpr (reads_parameter<U>) {
-          x = U::apply(x, p[k], state[k], constants);
-        } else {
-          x = U::apply(x, state[k], constants);
-        }
-        if constexpr ((flags & pass_regularizes) != 0) x = after.add(x, p[k]);
-        x = x * post;
-        if constexpr ((flags & pass_applies) != 0) x = p[k] - x;
-        g[k] = x;
-      }
+      formula(pre0, pre1, g, p, state);
       // Backwards: of two arrays that collide, the cache holds the one that was loaded last.
 #pragma GCC unroll 3
       for (std::size_t a = 0; a < state_arrays; ++a) {

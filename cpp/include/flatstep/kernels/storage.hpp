@@ -133,11 +133,13 @@ class Numbers {
  public:
   using Bits = typename V::Bits;
 
-  explicit Numbers(std::uint32_t hash)
-      : start_(Bits::broadcast((hash >> (32 - kept) & ~guarded) | (guard == 0 ? 0 : middle))) {}
+  /// What all of a block have in common.
+  static Bits start_of(std::uint32_t hash) {
+    return Bits::broadcast((hash >> (32 - kept) & ~guarded) | (guard == 0 ? 0 : middle));
+  }
 
   /// Of a vector's elements, from the i-th of the block on.
-  Bits at(std::size_t i) const { return Bits::load(weyl.of_element + i) ^ start_; }
+  static Bits at(Bits start, std::size_t i) { return Bits::load(weyl.of_element + i) ^ start; }
 
  private:
   static constexpr std::uint32_t guarded = (1u << guard) - 1;
@@ -151,8 +153,6 @@ class Numbers {
     }
   };
   static constexpr Weyl weyl{};
-
-  Bits start_;
 };
 
 /// body(begin, size, block) for each block.
@@ -182,6 +182,20 @@ inline void by_block(std::size_t size, First&& first, Second&& second) {
 
 /// bfloat16 as a code of state.
 struct BFloat16Code {
+  using Stored = std::uint16_t;  ///< as what a code is loaded
+  static constexpr int scale_arguments = 0;
+  template <class V>
+  using Numbers = detail::Numbers<V, 16, 0>;
+
+  template <class V>
+  static V number_of(typename V::Bits code) {
+    return V::of_bits(shift_left<16>(code));
+  }
+  template <class V>
+  static typename V::Bits code_of(V x, typename V::Bits numbers) {
+    return shift_right<16>(or_nan(bits(x) + numbers, x));
+  }
+
   template <class V>
   static void decode(const void* codes, const float*, float* to, std::size_t size) {
     widen_bfloat16<V>(static_cast<const std::uint16_t*>(codes), to, size);
@@ -191,10 +205,10 @@ struct BFloat16Code {
                      std::size_t first) {
     by_block(size, [&](std::size_t begin, std::size_t n, std::size_t block) {
       auto* const to = static_cast<std::uint16_t*>(codes) + begin;
-      const Numbers<V, 16, 0> numbers(dither.of_block(first + block));
+      const auto start = Numbers<V>::start_of(dither.of_block(first + block));
       transform<V>(n, [=](auto lanes, std::size_t i) {
         const V x = lanes.load(from + begin + i);
-        lanes.store_bits(shift_right<16>(or_nan(bits(x) + numbers.at(i), x)), to + i);
+        lanes.store_bits(code_of(x, Numbers<V>::at(start, i)), to + i);
       });
     });
   }
@@ -246,6 +260,11 @@ class Scaled {
   }
 };
 
+/// Scales from here on are far: what follows is not in range for them.
+inline constexpr float far_scale = 0x1p29f;
+inline constexpr float up = 0x1p96f;
+inline constexpr float down = 0x1p-96f;
+
 /// Numbers that are not negative, as N: the exponents 1 to 31, the last one for 2⁰, and 0. What is less
 /// than the least is the least: a second moment of 0 would make an update infinite.
 ///
@@ -255,12 +274,20 @@ struct NonNegativeCode {
   static constexpr int shift = mantissa_bits - own_mantissa_bits;
   static constexpr int guard = 3;
   static constexpr float top = 2.0f - 1.0f / static_cast<float>(1 << own_mantissa_bits);
-  static constexpr float down = 0x1p-96f;
-  static constexpr float up = 0x1p96f;
-  static constexpr float far = 0x1p30f;  // where scale·up and down/scale are still in range
+  static constexpr float far = far_scale;
   static constexpr std::uint32_t least_bits = 1u << mantissa_bits;
+  template <class V>
+  using Numbers = detail::Numbers<V, shift, guard>;
   static constexpr std::uint32_t largest_code = (1u << (5 + own_mantissa_bits)) - 1;
   static_assert(sizeof(N) * 8 == 5 + own_mantissa_bits);
+  using Stored = N;
+  static constexpr int scale_arguments = 1;
+
+  /// @param scale_up scale·up
+  template <class V>
+  static V number_of(typename V::Bits code, V scale_up) {
+    return V::of_bits(shift_left<shift>(code)) * scale_up;
+  }
 
   template <class V>
   static void decode(const void* codes, const float* scales, float* to, std::size_t size) {
@@ -269,16 +296,25 @@ struct NonNegativeCode {
       const float scale = scales[block];
       const bool is_near = scale <= far;
       const V first = V::broadcast(is_near ? scale * up : scale);
-      const V second = V::broadcast(is_near ? 1.0f : up);
+      const V second = V::broadcast(up);
       const auto decode_block = [=]<bool near>(Constant<near>) {
         transform<V>(n, [=](auto lanes, std::size_t i) {
-          V y = V::of_bits(shift_left<shift>(lanes.load_bits(from + i)));
-          if constexpr (!near) y = y * second;
-          lanes.store(y * first, to + begin + i);
+          const auto code = lanes.load_bits(from + i);
+          const V y = number_of<V>(code, near ? first : second);
+          lanes.store(near ? y : y * first, to + begin + i);
         });
       };
       is_near ? decode_block(Constant<true>{}) : decode_block(Constant<false>{});
     });
+  }
+
+  /// @param inverse_down down/scale, where the scale is not far
+  template <class V>
+  static typename V::Bits code_of(V x, V inverse_down, typename V::Bits numbers) {
+    using Bits = typename V::Bits;
+    // Not less than the least; and of 0 it is 0.
+    const Bits y = max(bits(x * inverse_down), min(bits(x), Bits::broadcast(least_bits)));
+    return shift_right<shift>(y + numbers);
   }
 
   template <class V>
@@ -300,17 +336,18 @@ struct NonNegativeCode {
           const V factor = V::broadcast(is_far ? inverse : inverse * down);
           const V second = V::broadcast(down);
           const V most = V::broadcast(Scaled<V>::most);
-          const Bits least = Bits::broadcast(least_bits);
           const Bits last = Bits::broadcast(largest_code);
-          const Numbers<V, shift, guard> numbers(dither.of_block(first + block));
+          const Bits start = Numbers<V>::start_of(dither.of_block(first + block));
           const auto encode_block = [=]<bool near>(Constant<near>) {
             transform<V>(n, [=](auto lanes, std::size_t i) {
               const V x = lanes.load(numbers_of + i);
-              const V y = near ? x * factor : (min(x, most) * factor) * second;
-              const Bits not_less = max(bits(y), min(bits(x), least));  // and of 0 it is 0
-              Bits code = shift_right<shift>(not_less + numbers.at(i));
-              if constexpr (!near) code = min(code, last);
-              lanes.store_bits(code, to + i);
+              const Bits numbers = Numbers<V>::at(start, i);
+              if constexpr (near) {
+                lanes.store_bits(code_of(x, factor, numbers), to + i);
+              } else {
+                const V y = min(x, most) * factor;
+                lanes.store_bits(min(code_of(y, second, numbers), last), to + i);
+              }
             });
           };
           is_far ? encode_block(Constant<false>{}) : encode_block(Constant<true>{});
@@ -331,36 +368,56 @@ struct Signed8Code {
   static constexpr std::uint32_t offset_bits = __builtin_bit_cast(std::uint32_t, offset);
   static_assert((offset_bits >> shift & largest_code) == 0);
   static constexpr float top = 1.875f - offset;
+  using Stored = std::int8_t;  ///< with copies of its sign
+  static constexpr int scale_arguments = 2;
+  static constexpr float far = 0x1p126f;
+  template <class V>
+  using Numbers = detail::Numbers<V, shift, guard>;
+
+  /// @param minus_offset −offset·scale
+  template <class V>
+  static V number_of(typename V::Bits code, V scale, V minus_offset) {
+    using Bits = typename V::Bits;
+    const V y = V::of_bits(merge(Bits::broadcast(largest_code << shift), shift_left<shift>(code),
+                                 Bits::broadcast(offset_bits)));
+    return V::of_bits(
+        merge(Bits::broadcast(~magnitude_bits), code, bits(fma(y, scale, minus_offset))));
+  }
 
   template <class V>
   static void decode(const void* codes, const float* scales, float* to, std::size_t size) {
-    using Bits = typename V::Bits;
-    const Bits magnitudes = Bits::broadcast(largest_code << shift);
-    const Bits base = Bits::broadcast(offset_bits);
-    const Bits signs = Bits::broadcast(~magnitude_bits);
     by_block(size, [&](std::size_t begin, std::size_t n, std::size_t block) {
       const auto* const from = static_cast<const std::int8_t*>(codes) + begin;
       const V scale = V::broadcast(scales[block]);
       const V minus_offset = V::broadcast(-offset * scales[block]);
       transform<V>(n, [=](auto lanes, std::size_t i) {
-        const Bits code = lanes.load_bits(from + i);
-        const V y = V::of_bits(merge(magnitudes, shift_left<shift>(code), base));
-        lanes.store(V::of_bits(merge(signs, code, bits(fma(y, scale, minus_offset)))),
-                    to + begin + i);
+        lanes.store(number_of<V>(lanes.load_bits(from + i), scale, minus_offset), to + begin + i);
       });
     });
+  }
+
+  /// @param magnitude |x|
+  template <class V>
+  static typename V::Bits magnitude_code_of(V magnitude, V inverse, typename V::Bits numbers) {
+    return shift_right<shift>(bits(fma(magnitude, inverse, V::broadcast(offset))) + numbers);
+  }
+  template <class V>
+  static typename V::Bits with_sign(V x, typename V::Bits magnitude_code) {
+    return merge(V::Bits::broadcast(sign), shift_right<24>(bits(x)), magnitude_code);
+  }
+  template <class V>
+  static typename V::Bits code_of(V x, V inverse, typename V::Bits numbers) {
+    return with_sign(x, magnitude_code_of(abs(x), inverse, numbers));
   }
 
   template <class V>
   static void encode(const float* from, void* codes, float* scales, std::size_t size,
                      const Dither& dither, std::size_t first) {
     using Bits = typename V::Bits;
-    const V base = V::broadcast(offset);
     const V most = V::broadcast(Scaled<V>::most);
-    const Bits sign_bit = Bits::broadcast(sign);
     const Bits last = Bits::broadcast((offset_bits >> shift) + largest_code);
     const auto scale_of = [&](std::size_t begin, std::size_t n, std::size_t block) {
-      const BlockScale found = Scaled<V>::scale_of(from + begin, n, top, Scaled<V>::most);
+      const BlockScale found = Scaled<V>::scale_of(from + begin, n, top, far);
       scales[block] = found.scale;
       return found;
     };
@@ -371,15 +428,17 @@ struct Signed8Code {
           const float* const numbers_of = from + begin;
           const bool is_far = found.is_far;
           const V inverse = V::broadcast(found.inverse);
-          const Numbers<V, shift, guard> numbers(dither.of_block(first + block));
+          const Bits start = Numbers<V>::start_of(dither.of_block(first + block));
           const auto encode_block = [=]<bool near>(Constant<near>) {
             transform<V>(n, [=](auto lanes, std::size_t i) {
               const V x = lanes.load(numbers_of + i);
-              V magnitude = abs(x);
-              if constexpr (!near) magnitude = min(magnitude, most);
-              Bits code = shift_right<shift>(bits(fma(magnitude, inverse, base)) + numbers.at(i));
-              if constexpr (!near) code = min(code, last);
-              lanes.store_bits(merge(sign_bit, shift_right<24>(bits(x)), code), to + i);
+              const Bits numbers = Numbers<V>::at(start, i);
+              if constexpr (near) {
+                lanes.store_bits(code_of(x, inverse, numbers), to + i);
+              } else {
+                const Bits code = magnitude_code_of(min(abs(x), most), inverse, numbers);
+                lanes.store_bits(with_sign(x, min(code, last)), to + i);
+              }
             });
           };
           is_far ? encode_block(Constant<false>{}) : encode_block(Constant<true>{});
@@ -424,22 +483,35 @@ inline void narrow(ElementType, const double* from, void* to, std::size_t size) 
   for (std::size_t i = 0; i < size; ++i) elements[i] = static_cast<float>(from[i]);
 }
 
+namespace detail {
+
+/// @param lower with copies of its sign
+template <class V>
+inline V joined(typename V::Bits upper, typename V::Bits lower) {
+  return V::of_bits(shift_left<16>(upper) + lower);
+}
+template <class V>
+inline typename V::Bits upper_of(typename V::Bits number) {
+  return shift_right<16>(number + V::Bits::broadcast(0x8000));
+}
+
+}  // namespace detail
+
 template <class V>
 inline void join(const std::uint16_t* upper, const std::uint16_t* lower, float* to,
                  std::size_t size) {
   const auto* const signed_lower = reinterpret_cast<const std::int16_t*>(lower);
   transform<V>(size, [=](auto lanes, std::size_t i) {
-    const auto high = shift_left<16>(lanes.load_bits(upper + i));
-    lanes.store(V::of_bits(high + lanes.load_bits(signed_lower + i)), to + i);
+    lanes.store(detail::joined<V>(lanes.load_bits(upper + i), lanes.load_bits(signed_lower + i)),
+                to + i);
   });
 }
 
 template <class V>
 inline void split(const float* from, std::uint16_t* upper, std::uint16_t* lower, std::size_t size) {
-  const auto half = V::Bits::broadcast(0x8000);
   transform<V>(size, [=](auto lanes, std::size_t i) {
     const auto b = bits(lanes.load(from + i));
-    lanes.store_bits(shift_right<16>(b + half), upper + i);
+    lanes.store_bits(detail::upper_of<V>(b), upper + i);
     lanes.store_bits(b, lower + i);
   });
 }

@@ -48,6 +48,7 @@ constexpr std::size_t blocks_of(std::size_t size) { return (size + code_block - 
 /// step, and otherwise a function of the configuration's seed alone.
 class Dither {
  public:
+  constexpr Dither() = default;
   constexpr Dither(std::uint64_t seed, std::uint64_t iteration, std::uint64_t slot,
                    std::uint64_t array)
       : key_(mix(mix(mix(seed) + iteration) + (slot << 8) + array)) {}
@@ -66,7 +67,7 @@ class Dither {
     return x ^ (x >> 31);
   }
 
-  std::uint64_t key_;
+  std::uint64_t key_ = 0;
 };
 
 /// The kernels of one code, from the beginning of a block on.

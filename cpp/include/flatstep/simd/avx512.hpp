@@ -20,6 +20,8 @@ template <>
 struct Vector<float> {
   using value_type = float;
   static constexpr std::size_t lanes = 16;
+  /// Whether passes over codes are worth kernels of their own.
+  static constexpr bool has_stored_passes = true;
 
   struct Mask {
     __mmask16 bits;

@@ -37,6 +37,8 @@ template <class T, std::size_t Bytes = 64>
 struct Vector {
   using value_type = T;
   static constexpr std::size_t lanes = Bytes / sizeof(T);
+  /// Whether passes over codes are worth kernels of their own.
+  static constexpr bool has_stored_passes = false;
   static_assert(lanes > 0 && lanes * sizeof(T) == Bytes, "a vector holds whole values");
 
   struct Mask {

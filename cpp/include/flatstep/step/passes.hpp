@@ -139,6 +139,11 @@ class Passes {
   void pass_tiles(const Step<T>& step, std::size_t slot, std::size_t offset,
                   std::size_t size) const;
 
+  /// The same by a kernel of its own, where the target has one and the gradient is no float16.
+  void pass_stored(const Step<T>& step, std::size_t slot, std::size_t offset,
+                   std::size_t size) const;
+  static bool has_stored_pass(const Step<T>& step, std::size_t run, unsigned kind);
+
   /// The flags of a run's pass.
   static unsigned kind_of(const Run& run, bool applies) {
     return (applies ? pass_applies : 0) | (run.regularizes() ? pass_regularizes : 0) |

@@ -24,6 +24,11 @@ struct StoredArray {
   T* numbers = nullptr;
   std::byte* codes = nullptr;
   float* scales = nullptr;
+
+  /// Those of the block that begins there; nullptr where there are none.
+  float* scales_of(std::size_t offset) const {
+    return scales == nullptr ? nullptr : scales + offset / code_block;
+  }
 };
 
 /// A slot's parameter and state.
@@ -117,7 +122,7 @@ void read_state(const KernelTable<T>& kernels, const StoredArray<T>& array, std:
   if constexpr (std::is_same_v<T, float>) {
     const std::size_t code = static_cast<std::size_t>(array.code);
     kernels.storage.codes[code].decode(array.codes + offset * bytes_of(array.code),
-                                       array.scales + offset / code_block, to, size);
+                                       array.scales_of(offset), to, size);
   }
 }
 template <class T>
@@ -130,8 +135,7 @@ void write_state(const KernelTable<T>& kernels, const StoredArray<T>& array, std
   if constexpr (std::is_same_v<T, float>) {
     const std::size_t code = static_cast<std::size_t>(array.code);
     kernels.storage.codes[code].encode(from, array.codes + offset * bytes_of(array.code),
-                                       array.scales + offset / code_block, size, dither,
-                                       offset / code_block);
+                                       array.scales_of(offset), size, dither, offset / code_block);
   }
 }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 namespace flatstep {
 inline namespace FLATSTEP_DISPATCH {
@@ -16,11 +17,7 @@ class Tile {
  public:
   /// The most elements of a tile; each begins at a multiple of this, and so with a block of codes.
   static constexpr std::size_t most = 1024;
-  /// As many as leave room in a level-1 cache for the next ones.
-  static constexpr std::size_t usual = 512;
   static_assert(most % code_block == 0 && chunk_size % most == 0);
-
-  static constexpr std::size_t cache_line_bytes = 64;
 
   /// What of it is needed.
   struct Parts {
@@ -70,32 +67,11 @@ class Tile {
 
   Segment<T>& segment() { return segment_; }
 
-  /// Runs a kernel on it, in parts: between these, memory is asked for a part of what the next tile's
-  /// kernel reads, which is read in bursts that no prefetcher of a processor follows.
-  /// @param next the elements of the next tile
-  void run(const Passes<T>& passes, std::size_t run, unsigned kind, std::size_t next) {
-    Segment<T> part = segment_;
-    for (std::size_t at = 0; at < segment_.size; at += part.size) {
-      part.size = std::min(elements_per_part, segment_.size - at);
-      Passes<T>::run_kernel(step_, run, {&part, 1}, passes.constants(run), kind);
-      part.gradient += part.size;
-      part.parameter += part.size;
-      if (part.update != nullptr) part.update += part.size;
-      for (T*& state : part.state) {
-        if (state != nullptr) state += part.size;
-      }
-      if (at < next)
-        fetch_inputs(passes, offset_ + segment_.size + at, std::min(elements_per_part, next - at));
-    }
-  }
-
   /// Writes back the state, as a step leaves it.
-  void store_state(std::size_t next = 0) const {
+  void store_state() const {
     for (std::size_t a = 0; a < stored_.state.size(); ++a) {
       const StoredArray<T>& array = stored_.state[a];
       if (array.code == StateCode::none) continue;
-      const std::size_t bytes = bytes_of(array.code);
-      fetch(array.codes + (offset_ + segment_.size) * bytes, next * bytes);
       write_state(
           step_.kernels, array, offset_, segment_.size, state_[a],
           Dither(step_.storage_seed, static_cast<std::uint64_t>(step_.iteration), slot_, a));
@@ -112,30 +88,6 @@ class Tile {
   }
 
  private:
-  static constexpr std::size_t elements_per_part = 256;
-
-  void fetch_inputs(const Passes<T>& passes, std::size_t next, std::size_t size) const {
-    fetch(element(passes.segment(slot_).gradient, type_, next), size * bytes_of(type_, sizeof(T)));
-    if (stored_.type != ElementType::same) {
-      fetch(static_cast<const std::uint16_t*>(stored_.parameter) + next,
-            size * sizeof(std::uint16_t));
-    }
-    if (stored_.is_split()) {
-      fetch(stored_.lower + next, size * sizeof(std::uint16_t));
-    } else {
-      fetch(stored_.numbers + next, size * sizeof(T));
-    }
-    for (const StoredArray<T>& array : stored_.state) {
-      if (array.code == StateCode::none) fetch(array.numbers + next, size * sizeof(T));
-    }
-  }
-
-  static void fetch(const void* from, std::size_t bytes) {
-    for (std::size_t at = 0; at < bytes; at += cache_line_bytes) {
-      __builtin_prefetch(static_cast<const char*>(from) + at);
-    }
-  }
-
   const Step<T>& step_;
   const StoredSlot<T>& stored_;
   std::size_t slot_;
@@ -154,12 +106,71 @@ void Passes<T>::pass_tiles(const Step<T>& step, std::size_t slot, std::size_t of
                            std::size_t size) const {
   const std::size_t run = step.plan.slots[slot].run;
   const unsigned kind = kind_of(step.plan.runs[run], step.applies());
-  for (std::size_t at = 0; at < size; at += Tile<T>::usual) {
-    Tile<T> tile(step, *this, slot, offset + at, std::min(Tile<T>::usual, size - at));
-    const std::size_t next = std::min(Tile<T>::usual, size - at - tile.segment().size);
-    tile.run(*this, run, kind, next);
-    tile.store_state(next);
+  const StoredSlot<T>& stored = stored_[slot];
+  const ElementType gradient = step.memory.type_of(slot);
+  const bool in_one = gradient != ElementType::float16 && has_stored_pass(step, run, kind);
+  const bool writes_parameter = stored.type != ElementType::same && !stored.is_split();
+  const std::size_t most = in_one && !writes_parameter ? size : Tile<T>::most;
+  for (std::size_t at = 0; at < size; at += most) {
+    const std::size_t here = std::min(most, size - at);
+    if (in_one) {
+      pass_stored(step, slot, offset + at, here);
+      if (writes_parameter) {
+        write_parameter(step.kernels, stored, offset + at, here, stored.numbers + offset + at);
+      }
+      continue;
+    }
+    Tile<T> tile(step, *this, slot, offset + at, here);
+    run_kernel(step, run, {&tile.segment(), 1}, constants_[run], kind);
+    tile.store_state();
     tile.store_result();
+  }
+}
+
+template <class T>
+void Passes<T>::pass_stored(const Step<T>& step, std::size_t slot, std::size_t offset,
+                            std::size_t size) const {
+  if constexpr (std::is_same_v<T, float>) {
+    const std::size_t run = step.plan.slots[slot].run;
+    const StoredSlot<T>& stored = stored_[slot];
+    const Segment<T>& whole = segment(slot);
+    StoredSegment part{};
+    part.size = size;
+    part.pre[0] = whole.pre[0];
+    part.pre[1] = whole.pre[1];
+    if (step.memory.type_of(slot) == ElementType::same) {
+      part.gradient = whole.gradient + offset;
+    } else {
+      part.narrow_gradient = reinterpret_cast<const std::uint16_t*>(whole.gradient) + offset;
+    }
+    if (stored.is_split()) {
+      part.upper = static_cast<std::uint16_t*>(stored.parameter) + offset;
+      part.lower = stored.lower + offset;
+    } else {
+      part.parameter = stored.numbers + offset;
+    }
+    for (std::size_t a = 0; a < stored.state.size(); ++a) {
+      const StoredArray<T>& array = stored.state[a];
+      part.state[a] = {
+          array.code, array.code == StateCode::none ? array.numbers + offset : nullptr,
+          array.code == StateCode::none ? nullptr : array.codes + offset * bytes_of(array.code),
+          array.scales_of(offset),
+          Dither(step.storage_seed, static_cast<std::uint64_t>(step.iteration), slot, a)};
+    }
+    part.block = offset / code_block;
+    const bool regularizes = step.plan.runs[run].regularizes();
+    kernels_of(step.kernels, step.plan.runs[run]).stored[regularizes](part, constants_[run]);
+  }
+}
+
+template <class T>
+bool Passes<T>::has_stored_pass(const Step<T>& step, std::size_t run, unsigned kind) {
+  if constexpr (std::is_same_v<T, float>) {
+    return kind == pass_applies || kind == (pass_applies | pass_regularizes)
+               ? kernels_of(step.kernels, step.plan.runs[run]).stored[0] != nullptr
+               : false;
+  } else {
+    return false;
   }
 }
 
