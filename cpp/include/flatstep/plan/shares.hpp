@@ -71,7 +71,7 @@ inline void share_out_kind(const Layout& layout, const std::vector<std::size_t>&
     for (std::size_t offset = 0; offset < whole; offset += grain) {
       const std::size_t taken = std::min(grain, whole - offset);
       // The part in which its middle lies.
-      while (part + 1 < parts && before + taken / 2 >= end_of_part(size, part, parts)) ++part;
+      while (part + 1 < parts && before + taken / 2 > end_of_part(size, part, parts)) ++part;
       Piece& piece = pieces[part][i];
       if (piece.size == 0) piece.begin = offset;
       piece.size += taken;
