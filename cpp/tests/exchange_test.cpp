@@ -366,6 +366,11 @@ TYPED_TEST(Exchange, TakesBucketsAsTheyComeAndSendsThemAsTheyAreDone) {
     }
     EXPECT_EQ(network.hooks(part), expected);
   }
+  Network<TypeParam> many(configuration, 64);
+  ASSERT_EQ(many.step(), StepStatus::done);
+  for (std::size_t part = 0; part < 64; ++part) {  // most of them have none
+    EXPECT_EQ(many.hooks(part).size(), 2 * many.updater(part).buckets().size());
+  }
   const auto before = network.bits();
   network.lose();
   EXPECT_EQ(network.step(), StepStatus::abandoned);

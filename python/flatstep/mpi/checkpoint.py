@@ -97,7 +97,12 @@ def save(updater: DistributedUpdater, path: str | os.PathLike[str]) -> None:
                 "save: expected no accumulated gradients, as the sums are each rank's own; step(), "
                 "or discard_accumulated(), first"
             )
-        updater._alone(lambda: found.append(_checkpoint_of(updater, ranks)))
+    except BaseException as raised:
+        error = raised
+    ranks.vote("save", error)
+    shapes = _state_shapes(updater, ranks)
+    try:
+        updater._alone(lambda: found.append(_checkpoint_of(updater, ranks, shapes)))
     except BaseException as raised:
         error = raised
     ranks.vote("save", error)
@@ -119,14 +124,13 @@ def save(updater: DistributedUpdater, path: str | os.PathLike[str]) -> None:
 
 
 def _checkpoint_of(
-    updater: DistributedUpdater, ranks: Ranks
+    updater: DistributedUpdater, ranks: Ranks, shapes: list[dict[str, tuple[int, ...]]]
 ) -> tuple[Checkpoint, dict[str, _Tensor]]:
     """What is written of the updater, with forms in place of arrays, and the tensors by name."""
     pieces = _pieces_of(updater, ranks)
     tensors: dict[str, _Tensor] = {}
     dtype = updater.dtype
     state_dict = saved_state_dict(updater, updater._slots)
-    shapes = _state_shapes(updater, ranks)
 
     def form(name: str, place: int, array: NDArray[Any], shape: tuple[int, ...]) -> _Form:
         tensors[name] = _Tensor(updater._slots[place], pieces[place], array, shape)

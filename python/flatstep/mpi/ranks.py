@@ -8,7 +8,6 @@ import pickle
 import signal
 import sys
 import threading
-import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,15 +15,12 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flatstep._shown import cut, shown
 
 __all__ = ["Ranks", "mpi", "uninterrupted"]
 
 _FAILED, _LEFT = 1, 2
-# How long the end of a process waits between two looks at whether the others have heard of it.
-_LOOK_SECONDS = 0.005
 
 
 def mpi() -> Any:
@@ -236,14 +232,14 @@ class Ranks:
 
     # ----------------------------------------------------------------------------------- leaving
 
-    def start_leaving(self, ballot: NDArray[np.int64]) -> Any:
-        ballot[:] = (_LEFT, -_LEFT, 0, 0)
-        return self.comm.Iallreduce(self.mpi.IN_PLACE, ballot, self.mpi.MAX)
-
     def leave(self, why: str) -> None:
-        """Tell the others, who are in the middle of something that all take part in."""
+        """Take part in a last vote: who is in the middle of something that all take part in hears
+        of it. It waits for the others, as MPI's own end does."""
         with suppress(Exception):
-            self.gathered(_Ballot("exit", {}, None, why))
+            self._ballot[:] = (_LEFT, -_LEFT, 0, 0)
+            self.comm.Allreduce(self.mpi.IN_PLACE, self._ballot, self.mpi.MAX)
+            if self._ballot[1] != -_LEFT:  # not all leave
+                self.gathered(_Ballot("exit", {}, None, why))
 
 
 Ranks._all = []
@@ -271,13 +267,9 @@ def _leave(process: int) -> None:
         return
     if any(ranks.is_broken for ranks in Ranks._all):
         module.COMM_WORLD.Abort(1)
-    leaving = [ranks for ranks in Ranks._all if ranks._gone is None and ranks.size > 1]
-    ballots = [np.zeros(4, np.int64) for _ in leaving]
-    requests = [ranks.start_leaving(ballot) for ranks, ballot in zip(leaving, ballots, strict=True)]
     error = getattr(sys, "last_value", None)
     why = "its program has ended" if error is None else f"{type(error).__name__}: {error}"
-    for ranks, ballot, request in zip(leaving, ballots, requests, strict=True):
-        while not request.Test():
-            time.sleep(_LOOK_SECONDS)
-        if ballot[1] != -_LEFT:  # not all leave
+    # In the order in which they were made, which is one for all: nobody waits in a circle.
+    for ranks in Ranks._all:
+        if ranks._gone is None and ranks.size > 1:
             ranks.leave(why)

@@ -13,6 +13,8 @@ in `_sent`, and wide again where it is put or added.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -76,7 +78,8 @@ class Transport:
 
     def exchange(self, sums: _Array) -> None:
         """Add up what the ranks know of their chunks."""
-        self.comm.Allreduce(self.ranks.mpi.IN_PLACE, sums, self.ranks.mpi.SUM)
+        with self.fatal():
+            self.comm.Allreduce(self.ranks.mpi.IN_PLACE, sums, self.ranks.mpi.SUM)
 
     def agree(self, error: BaseException | None) -> None:
         """Raise, on every rank, where an update could not be made on one."""
@@ -84,6 +87,29 @@ class Transport:
 
     def arrive(self, k: int) -> None:
         """Wait for the others' gradients of this rank's bucket, and add them up."""
+        with self.fatal():
+            self._arrive(k)
+
+    def leave(self, k: int) -> None:
+        """Send what is final of this rank's bucket to the others."""
+        begin = time.perf_counter()
+        try:
+            with self.fatal():
+                self._send_results(k)
+        except BaseException as error:  # the step has no way back: `finish` raises it
+            self._failure = self._failure or error
+        self._note("send", k, begin, time.perf_counter())
+
+    @contextmanager
+    def fatal(self) -> Iterator[None]:
+        """What fails here fails on one rank alone, and the others wait for it: the job must end."""
+        try:
+            yield
+        except BaseException:
+            self.ranks.is_broken = True
+            raise
+
+    def _arrive(self, k: int) -> None:
         begin = time.perf_counter()
         out = self._array(_core.BucketMemory.reduced, self.rank, k)
         if self._deterministic:
@@ -107,15 +133,6 @@ class Transport:
             self._updater._put_bucket(_core.BucketMemory.reduced, self.rank, k, out)
         self._note("wait", k, begin, arrived)
         self._note("add", k, arrived, time.perf_counter())
-
-    def leave(self, k: int) -> None:
-        """Send what is final of this rank's bucket to the others."""
-        begin = time.perf_counter()
-        try:
-            self._send_results(k)
-        except BaseException as error:  # the step has no way back: `finish` raises it
-            self._failure = self._failure or error
-        self._note("send", k, begin, time.perf_counter())
 
     # --------------------------------------------------------------------------- around a step
 
@@ -155,6 +172,8 @@ class Transport:
         Args:
             done: whether the step was taken, so that something comes back.
         """
+        if self._failure is not None:
+            raise self._failure
         begin = time.perf_counter()
         if done and not self._returns:
             self._receive_results()
@@ -167,8 +186,6 @@ class Transport:
         wait(self._sends)
         self._sends.clear()
         self._note("finish", -1, begin, time.perf_counter())
-        if self._failure is not None:
-            raise self._failure
 
     def spread(self, memory: _core.BucketMemory) -> None:
         """Send this rank's part of that memory to all others, and receive theirs."""

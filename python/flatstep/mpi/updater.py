@@ -314,7 +314,7 @@ class DistributedUpdater(NetworkUpdater):
         transport = self._ranks
         refused: BaseException | None = None
         done = False
-        try:
+        with transport.fatal():
             if transport.shard:
                 memory = _core.BucketMemory
                 transport.begin(memory.parameters if applies else memory.gradients)
@@ -324,17 +324,14 @@ class DistributedUpdater(NetworkUpdater):
                 self._run_taken(applies)
                 last = self._last()
                 done = last is not None and not last.skipped
-            except transport.ranks.mpi.Exception:
-                raise
-            except BaseException as error:  # on every rank
-                refused = error
+            except BaseException as error:
+                if transport.ranks.is_broken:
+                    raise
+                refused = error  # on every rank
             if transport.shard:
                 transport.finish(done)
             elif done and not applies:
                 transport.spread_reduced_gradients()
-        except transport.ranks.mpi.Exception:
-            transport.ranks.is_broken = True
-            raise
         if isinstance(refused, NonFiniteGradientError):
             self._raise_nonfinite(refused)
         if refused is not None:

@@ -262,7 +262,9 @@ class PlanBuilder {
       }
       plan_.buckets.push_back({begin, chunk, 0, 0});
     }
-    if (buckets_.empty()) plan_.buckets.push_back({0, plan_.chunks.size(), 0, 0});
+    if (buckets_.empty() && !plan_.chunks.empty()) {
+      plan_.buckets.push_back({0, plan_.chunks.size(), 0, 0});
+    }
   }
 
   bool fits_cache() const { return layout_.size <= cached_elements_; }
