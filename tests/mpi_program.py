@@ -151,7 +151,7 @@ def require_same_error(call: Any, kind: type, *texts: str) -> None:
 
 # --------------------------------------------------------------------------------------------- bits
 
-STRATEGIES = [strategy.name for strategy in fs.GradientNormalization]
+STRATEGIES = list(fs.GradientNormalization)
 ORDERS = ["dl4j-1.0", "dl4j-0.8"]
 
 
@@ -182,7 +182,7 @@ class Counting(fs.CustomUpdater):
         g[...] = 0.01 * state["sum"] / np.sqrt(state["steps"])
 
 
-def table() -> list[tuple[Any, str, str, Any]]:
+def table() -> list[tuple[Any, Any, str, Any]]:
     """Updater, strategy, order, dtype: each with each."""
     return list(itertools.product(updaters(), STRATEGIES, ORDERS, (np.float32, np.float64)))
 
@@ -918,6 +918,53 @@ def traffic() -> None:
     assert state <= 2 * size / SIZE * 1.01 + 2 * chunk * len(params)
     assert COMM.allreduce(state) == 2 * size
     print(json.dumps({"rank": RANK, "sent": counting.sent / 4, "of": most, "state": state}))
+
+
+def peak_of_files(folder: str) -> None:
+    """No rank ever holds what others have: what saving and loading take beside parameters and own
+    state is a few blocks."""
+    import tracemalloc  # NumPy tells it of its memory
+
+    shapes = {"0_W": (4000, 1000), "1_W": (1000, 3000), "1_b": (3000,)}
+    numbers = np.random.default_rng(3)
+    params = {
+        "0_W": numbers.standard_normal((4000, 1000), np.float32),
+        "1_W": np.asfortranarray(numbers.standard_normal((1000, 3000), np.float32)),
+        "1_b": np.zeros(3000, np.float32),
+    }
+    assert {key: array.shape for key, array in params.items()} == shapes
+    size = sum(array.size for array in params.values())
+    configuration = fs.MultiLayerConfiguration(updater=fs.Adam(), average_decay=0.9)
+    updater = DistributedUpdater(configuration, params)
+    path = f"{folder}/large.safetensors"
+    few = 12 << 20
+    tracemalloc.start()
+    updater.save(path)
+    _, peak = tracemalloc.get_traced_memory()
+    assert peak < few < 4 * size, (peak, size)
+    del updater
+    tracemalloc.reset_peak()
+    before, _ = tracemalloc.get_traced_memory()
+    updater = fs.mpi.load_updater(path, params)  # state and averages are the core's own memory
+    assert updater.iteration == 0
+    after, peak = tracemalloc.get_traced_memory()
+    assert peak - before < few + (after - before), (peak, before, after)
+    print(json.dumps({"rank": RANK, "peak of save and load, MiB": peak / 2**20}))
+
+
+def docstrings() -> None:
+    """The examples of the room, of one process each."""
+    import doctest
+    import importlib
+    import pkgutil
+
+    names = [module.name for module in pkgutil.iter_modules(fs.mpi.__path__, "flatstep.mpi.")]
+    count = 0
+    for name in ["flatstep.mpi", *names]:
+        failures, tried = doctest.testmod(importlib.import_module(name))
+        assert not failures, name
+        count += tried
+    assert count > 10
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ their mean, to the bit, and each process has its part of the updater state alone
 from __future__ import annotations
 
 from .averaging import average
-from .checkpoint import load_updater
+from .loading import load_updater
 from .updater import DistributedUpdater
 
 __all__ = ["DistributedUpdater", "average", "load_updater"]

@@ -54,6 +54,11 @@ class Transport:
         self._failure: BaseException | None = None
         self._returns = False
 
+    @property
+    def is_sharded(self) -> bool:
+        """Whether no rank has all of the state."""
+        return self.shard and self.size > 1
+
     def attach(self, updater: _core.Updater, dtype: np.dtype[Any]) -> None:
         """Learn of the updater's buckets, once it is made."""
         self._updater = updater

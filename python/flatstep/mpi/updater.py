@@ -21,6 +21,7 @@ from flatstep.network_updater import NamedParameters, NetworkUpdater
 from flatstep.parameters import Arrays, KeyStyle
 
 from .ranks import Ranks, uninterrupted
+from .saving import save
 from .transport import Transport
 
 __all__ = ["DistributedUpdater"]
@@ -453,7 +454,7 @@ class DistributedUpdater(NetworkUpdater):
 
     @property
     def _is_sharded(self) -> bool:
-        return self._ranks.shard and self.size > 1
+        return self._ranks.is_sharded
 
     def _own_part(self, place: int) -> NDArray[Any]:
         """This rank's stretch of a parameter, where it lies."""
@@ -519,10 +520,8 @@ class DistributedUpdater(NetworkUpdater):
             ValueError, TypeError, OSError, ImportError: as of `MultiLayerUpdater.save`, on every
                 rank.
         """
-        from .checkpoint import save
-
         with uninterrupted():
-            save(self, path)
+            save(self, self._ranks, path)
 
     # --------------------------------------------------------------------------- what it is not
 
