@@ -7,10 +7,13 @@ NumPy has added up.
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
+from cpp_project import ROOT, require_tools, skip_unless_ci
 from mpi_launch import PROGRAM, Mpi, require_mpi
 
 import flatstep as fs
@@ -23,7 +26,7 @@ each_size = pytest.mark.parametrize("ranks", [1, 2, 3, 4])
 @pytest.mark.parametrize("part", range(4))
 def test_bits_of_every_updater_strategy_and_order(part: int) -> None:
     """All of the table, 50 steps each, on two ranks."""
-    MPIS[part % len(MPIS)].passes(2, "bits", str(part), "4", limit=400)
+    MPIS[part % len(MPIS)].passes(2, "bits", str(part), "4", limit=600)
 
 
 @each_mpi
@@ -31,7 +34,7 @@ def test_bits_of_every_updater_strategy_and_order(part: int) -> None:
 def test_bits_on_every_number_of_ranks(mpi: Mpi, ranks: int) -> None:
     """Another thirtieth of the table for each; one thread and two in turn."""
     first = 4 * MPIS.index(mpi) + ranks
-    mpi.passes(ranks, "bits", str(first), "31", limit=300)
+    mpi.passes(ranks, "bits", str(first), "31", limit=600)
 
 
 @each_mpi
@@ -136,6 +139,41 @@ def test_memory_of_saving_and_loading(mpi: Mpi, ranks: int, tmp_path: Path) -> N
 @each_mpi
 def test_examples_of_docstrings(mpi: Mpi) -> None:
     mpi.passes(1, "docstrings")
+
+
+@each_mpi
+def test_the_example_of_the_digits(mpi: Mpi) -> None:
+    pytest.importorskip("sklearn")
+    done = mpi.run(2, str(ROOT / "examples" / "mpi_digits.py"), "--epochs", "6")
+    assert done.returncode == 0, done.stdout
+    (accuracy,) = re.findall(r"test accuracy ([\d.]+) %", done.stdout)
+    assert float(accuracy) > 94
+    assert "to the bit: yes" in done.stdout
+    assert "file of the run: yes" in done.stdout
+
+
+@each_mpi
+def test_the_example_in_cpp(mpi: Mpi, tmp_path: Path) -> None:
+    """It is compiled as it says, and has the bits of one process."""
+    require_tools()
+    environment = mpi.environment()
+    compiler = shutil.which("mpicxx", path=environment["PATH"])
+    if compiler is None:
+        skip_unless_ci(f"not installed: mpicxx of {mpi.name}")
+    program = tmp_path / "mpi_train"
+    source = ROOT / "examples" / "mpi_train.cpp"
+    (flags,) = re.findall(r"^//   mpicxx (.+?) -I ", source.read_text("utf-8"), re.MULTILINE)
+    command = [compiler, *flags.split(), "-Wall", "-Wextra", "-Werror"]
+    command += ["-I", str(ROOT / "cpp" / "include"), str(source), "-o", str(program)]
+    built = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    for ranks in (1, 3):
+        done = subprocess.run(
+            [mpi.launcher, "-n", str(ranks), str(program)],
+            env=environment, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.count("the bits of one") == ranks, done.stdout
 
 
 def test_the_room_is_opened_late() -> None:
