@@ -4,16 +4,17 @@
     mpiexec -n 2 python bench/mpi_steps.py --cases mlp 16M       some of them
     mpiexec -n 2 python bench/mpi_steps.py --timeline step.json  also when what happened in one step
 
-Of each case it times, in turns: a step of all ranks; the bare collectives of the same bytes, MPI's own
-reduce-scatter and all-gather on one flat buffer; and a step of one process, which rank 0 takes while
-the others sleep. Rank 0 prints minima and medians in microseconds, and the ratio that is to be at
-most 1.1: a step over (the collectives + a step of one process / ranks), of minima and of medians. One
-thread each unless FLATSTEP_NUM_THREADS says otherwise.
+Of each case it times, in turns: a step of all ranks; the bare collectives of the same bytes, MPI's
+own reduce-scatter and all-gather on one flat buffer; and a step of one process, which rank 0 takes
+while the others sleep. Rank 0 prints minima and medians in microseconds, and the ratio that is to be
+at most 1.1: a step over (the collectives + a step of one process / ranks), of minima and of medians.
+One thread each unless FLATSTEP_NUM_THREADS says otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import time
@@ -33,7 +34,7 @@ _STRATEGIES = ("None", "ClipL2PerLayer", "ClipL2Global")
 
 def _dense(*sizes: int) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
-    for layer, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for layer, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         shapes[f"{layer}_W"] = (inputs, outputs)
         shapes[f"{layer}_b"] = (outputs,)
     return shapes

@@ -3,9 +3,9 @@
     mpiexec -n 2 python examples/mpi_digits.py [--epochs 12] [--seed 0]
 
 Every process has the demo's network and takes its part of each batch; `flatstep.mpi` adds the
-gradients up in the order of the ranks and steps, with the norms of whole layers, as one process would
-on the whole batch. Each process has its part of Adam's state alone. At the end the file of the run is
-written by all together; one process, or any number, goes on from it.
+gradients up in the order of the ranks and steps, with the norms of whole layers, as one process
+would on the whole batch. Each process has its part of Adam's state alone. At the end the file of the
+run is written by all together; one process, or any number, goes on from it.
 
 It prints how good the network has become, and what communication took.
 
