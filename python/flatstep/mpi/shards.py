@@ -57,6 +57,7 @@ def pieces_of(
 
 
 def row_blocks(tensor: Tensor) -> Iterator[tuple[int, int]]:
+    """(begin, end) of the rows that make a block each, along the first axis."""
     height = tensor.shape[0]
     row = tensor.slot.size // height * tensor.array.itemsize
     step = max(BLOCK_BYTES // max(row, 1), 1)
