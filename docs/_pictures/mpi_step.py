@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,12 @@ def draw() -> Any:
                 )  # fmt: skip
                 if what == "add" and end - begin > 0.25:
                     axes.text((begin + end) / 2, -place + 0.33, str(k), ha="center", fontsize=7)
+            sends = [(begin, end) for what, _, begin, end in events if what == "send"]
+            for number, ((_, end), (begin, _)) in enumerate(itertools.pairwise(sends)):
+                axes.barh(
+                    -place, begin - end, 0.5, left=end, color=COLORS[2], alpha=0.6,
+                    label="stepping the next" if place == number == 0 else None,
+                )  # fmt: skip
             last_add = max(end for what, _, _, end in events if what == "add")
             first_send = min(begin for what, _, begin, _ in events if what == "send")
             axes.annotate(
@@ -55,5 +62,5 @@ def draw() -> Any:
         axes.set_yticks([-place for place in range(len(ranks))])
         axes.set_yticklabels([f"rank {place}" for place in range(len(ranks))])
         axes.set_xlabel("milliseconds since the step began")
-        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
     return figure
