@@ -1,5 +1,5 @@
-// Norms in three moves: several updaters that take a part each of one network's steps, and meet in
-// an exchange that adds their sums, leave the bits of one updater that takes all of it.
+// Several updaters that have a part each of one network, of its gradients and its state, and meet in an
+// exchange that adds their sums, leave the bits of one updater that has all of it.
 #include <flatstep/flatstep.hpp>
 
 #include "random_numbers.hpp"
@@ -43,6 +43,13 @@ class Meeting {
       return !fails_;
     };
   }
+  /// Whether all say yes.
+  flatstep::Agreement agreement_of(std::size_t part) {
+    return [exchange = exchange_of(part)](bool yes) {
+      double noes = yes ? 0 : 1;
+      return exchange({&noes, 1}) && noes == 0;
+    };
+  }
   void fail() { fails_ = true; }
   int meetings() const { return meetings_ / static_cast<int>(parts_); }
 
@@ -73,23 +80,36 @@ class Network {
     for (std::size_t i = 0; i < sizes.size(); ++i) {
       slots.push_back({std::to_string(i / 2) + (i % 2 == 0 ? "_W" : "_b"), parameters_[i]});
     }
-    state_.resize(flatstep::MultiLayerUpdater<T>(configuration, slots).state_view().size());
+    hooks_.resize(parts);
     for (std::size_t part = 0; part < parts; ++part) {
       flatstep::Shared shared;
       shared.share = {part, parts};
-      if (parts > 1) shared.exchange = meeting_.exchange_of(part);
+      if (parts > 1) {
+        shared.exchange = meeting_.exchange_of(part);
+        shared.agree = meeting_.agreement_of(part);
+        shared.bucket_elements = 1;  // a chunk
+        shared.arrive = [this, part](std::size_t k) {
+          hooks_[part].push_back("arrive " + std::to_string(k));
+          return !lost_;
+        };
+        shared.leave = [this, part](std::size_t k) {
+          hooks_[part].push_back("leave " + std::to_string(k));
+        };
+      }
       updaters_.push_back(std::make_unique<flatstep::MultiLayerUpdater<T>>(
-          configuration, slots, monitor, state_, shared));
+          configuration, slots, monitor, std::span<T>{}, shared));
     }
   }
 
   StepStatus step() {
-    std::vector<const T*> pointers;
-    for (const auto& gradient : gradients_) pointers.push_back(gradient.data());
     std::vector<StepStatus> statuses(updaters_.size());
     std::vector<std::jthread> threads;
     for (std::size_t part = 0; part < updaters_.size(); ++part) {
       threads.emplace_back([&, part] {
+        std::vector<const T*> pointers;  // of the pieces of this part
+        for (std::size_t i = 0; i < gradients_.size(); ++i) {
+          pointers.push_back(gradients_[i].data() + piece(part, i).begin);
+        }
         flatstep::StepOptions options;
         options.batch_size = 3;
         statuses[part] = updaters_[part]->step(std::span<const T* const>(pointers), options).status;
@@ -107,12 +127,15 @@ class Network {
     for (const auto& parameter : parameters_) {
       for (const T x : parameter) add(static_cast<double>(x));
     }
-    for (const T x : state_) add(static_cast<double>(x));
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      for (std::size_t a = 0; a < updaters_[0]->layout().slots[i].state.size(); ++a) {
+        add_pieces(bits, i, [&](const auto& updater) { return updater.state(i, a); });
+      }
+      add_pieces(bits, i, [&](const auto& updater) { return updater.average(i); });
       const flatstep::SlotReport report = updaters_[part]->report(i);
       for (const double x :
            {report.gradient_norm, report.group_norm, report.factor, report.learning_rate,
-            report.trust_ratio, report.update_norm, report.parameter_norm}) {
+            report.trust_ratio, report.update_norm, report.parameter_norm, report.clipped_share}) {
         add(x);
       }
       add(report.nonfinite ? 1 : 0);
@@ -120,14 +143,37 @@ class Network {
     return bits;
   }
 
+  flatstep::Piece piece(std::size_t part, std::size_t slot) const {
+    const auto pieces = updaters_[part]->pieces();
+    return pieces.empty() ? flatstep::Piece{0, sizes[slot], sizes[slot]} : pieces[slot];
+  }
+  /// Makes every bucket fail to arrive.
+  void lose() { lost_ = true; }
+  const std::vector<std::string>& hooks(std::size_t part) const { return hooks_[part]; }
   std::vector<T>& gradient(std::size_t slot) { return gradients_[slot]; }
   flatstep::MultiLayerUpdater<T>& updater(std::size_t part) { return *updaters_[part]; }
   Meeting& meeting() { return meeting_; }
 
  private:
+  /// What the updaters have of one array, one after the other.
+  template <class Of>
+  void add_pieces(std::vector<std::uint64_t>& bits, std::size_t slot, const Of& of) const {
+    std::size_t end = 0;
+    for (std::size_t part = 0; part < updaters_.size(); ++part) {
+      const std::span<T> values = of(*updaters_[part]);
+      if (values.empty()) continue;
+      EXPECT_EQ(piece(part, slot).begin, end);
+      end += values.size();
+      for (const T x : values) {
+        bits.push_back(std::bit_cast<std::uint64_t>(static_cast<double>(x)));
+      }
+    }
+  }
+
   std::vector<std::vector<T>> parameters_;
   std::vector<std::vector<T>> gradients_;
-  std::vector<T> state_;
+  std::vector<std::vector<std::string>> hooks_;
+  bool lost_ = false;
   Meeting meeting_;
   std::vector<std::unique_ptr<flatstep::MultiLayerUpdater<T>>> updaters_;
 };
@@ -239,7 +285,161 @@ TEST(Share, IsCheckedWhenTheUpdaterIsMade) {
   NetworkConfiguration configuration;
   configuration.updater.kind = &callback;
   configuration.updater.values.clear();
-  EXPECT_THROW(make({{0, 2}, exchange}, configuration), std::invalid_argument);
+  EXPECT_THROW(make({{0, 2}, exchange}, configuration), std::invalid_argument)
+      << "a callback may fail in one part alone";
+  EXPECT_NO_THROW(make({{0, 2}, exchange, [](bool yes) { return yes; }}, configuration));
+}
+
+TYPED_TEST(Exchange, LeavesAveragesToTheirParts) {
+  auto configuration =
+      configuration_of("Adam", GradientNormalization::ClipL2Global, Semantics::dl4j_1_0);
+  configuration.average_decay = flatstep::Schedule::fixed(0.9);
+  Network<TypeParam> one(configuration, 1);
+  Network<TypeParam> three(configuration, 3);
+  for (Network<TypeParam>* network : {&one, &three}) {
+    ASSERT_EQ(network->step(), StepStatus::done);
+    ASSERT_EQ(network->step(), StepStatus::done);
+  }
+  EXPECT_EQ(three.bits(2), one.bits());
+}
+
+/// A callback with a state array as large as its parameter, and one with a single number.
+template <class T>
+flatstep::UpdaterInfo counting_callback(const std::atomic<std::size_t>& failing) {
+  flatstep::UpdaterInfo info;
+  info.name = "Counting";
+  info.state = {{"sum"}, {"steps", flatstep::StateShape::number}};
+  const auto call = [&failing](const auto& arguments) {
+    for (std::size_t i = 0; i < arguments.gradient.size(); ++i) {
+      arguments.state[0][i] += arguments.gradient[i];
+      arguments.gradient[i] = arguments.state[0][i] / 2;
+    }
+    arguments.state[1][0] += 1;
+    return arguments.slot != failing;
+  };
+  if constexpr (std::is_same_v<T, float>) {
+    info.float_callback = call;
+  } else {
+    info.double_callback = call;
+  }
+  return info;
+}
+
+TYPED_TEST(Exchange, GivesACallbackWholeSlotsAndAsksWhetherAllSucceed) {
+  std::atomic<std::size_t> failing = sizes.size();
+  const flatstep::UpdaterInfo info = counting_callback<TypeParam>(failing);
+  auto configuration =
+      configuration_of("Adam", GradientNormalization::ClipL2PerLayer, Semantics::dl4j_1_0);
+  configuration.layers["1"].updater = flatstep::UpdaterConfiguration{&info, {}};
+  configuration.layers["2"].updater = configuration.layers["1"].updater;
+  Network<TypeParam> one(configuration, 1);
+  Network<TypeParam> three(configuration, 3);
+  for (Network<TypeParam>* network : {&one, &three}) {
+    ASSERT_EQ(network->step(), StepStatus::done);
+    ASSERT_EQ(network->step(), StepStatus::done);
+  }
+  EXPECT_EQ(three.bits(1), one.bits());
+  for (std::size_t slot = 2; slot < sizes.size(); ++slot) {
+    std::size_t owners = 0;
+    for (std::size_t part = 0; part < 3; ++part) owners += three.piece(part, slot).is_whole();
+    EXPECT_EQ(owners, 1U);
+  }
+  for (std::size_t slot = 2; slot < sizes.size(); ++slot) {
+    failing = slot;
+    const auto before = three.bits();
+    EXPECT_EQ(three.step(), StepStatus::abandoned) << slot;
+    EXPECT_EQ(three.bits(), before) << slot;
+  }
+}
+
+TYPED_TEST(Exchange, TakesBucketsAsTheyComeAndSendsThemAsTheyAreDone) {
+  const auto configuration =
+      configuration_of("Adam", GradientNormalization::ClipL2Global, Semantics::dl4j_1_0);
+  Network<TypeParam> network(configuration, 2);
+  ASSERT_EQ(network.step(), StepStatus::done);
+  for (std::size_t part = 0; part < 2; ++part) {
+    std::vector<std::string> expected;
+    const std::size_t buckets = network.updater(part).buckets().size();
+    EXPECT_GT(buckets, 1U);
+    for (const char* const what : {"arrive ", "leave "}) {
+      for (std::size_t k = 0; k < buckets; ++k) expected.push_back(what + std::to_string(k));
+    }
+    EXPECT_EQ(network.hooks(part), expected);
+  }
+  Network<TypeParam> many(configuration, 64);
+  ASSERT_EQ(many.step(), StepStatus::done);
+  for (std::size_t part = 0; part < 64; ++part) {  // most of them have none
+    EXPECT_EQ(many.hooks(part).size(), 2 * many.updater(part).buckets().size());
+  }
+  const auto before = network.bits();
+  network.lose();
+  EXPECT_EQ(network.step(), StepStatus::abandoned);
+  EXPECT_EQ(network.bits(), before);
+}
+
+flatstep::Layout layout_of(const std::vector<std::size_t>& slot_sizes,
+                           const NetworkConfiguration& configuration,
+                           flatstep::NetworkSettings& settings) {
+  std::vector<flatstep::LayoutSlot> slots;
+  std::vector<flatstep::SlotName> names;
+  std::vector<std::span<const std::size_t>> shapes;
+  for (std::size_t i = 0; i < slot_sizes.size(); ++i) {
+    flatstep::LayoutSlot slot;
+    slot.name = {std::to_string(i) + "_W", std::to_string(i), "W"};
+    slot.shape = {slot_sizes[i]};
+    slot.size = slot_sizes[i];
+    names.push_back(slot.name);
+    slots.push_back(std::move(slot));
+  }
+  for (const auto& slot : slots) shapes.emplace_back(slot.shape);
+  settings = flatstep::resolve(configuration, names, shapes);
+  return flatstep::make_layout(std::move(slots), settings);
+}
+
+TEST(ShareOut, GivesEveryElementToOneAndEachItsShareOfElementsAndState) {
+  NetworkConfiguration configuration;
+  configuration.updater = flatstep::make_updater("Adam");
+  configuration.layers["1"].updater = flatstep::make_updater("Sgd");
+  configuration.layers["4"].frozen = true;
+  configuration.semantics = Semantics::dl4j_0_8;  // what is frozen has state there
+  const std::vector<std::vector<std::size_t>> networks = {
+      {40 * chunk_size + 7, 40 * chunk_size, 3, 0, 9 * chunk_size, 1},
+      {5, 6, 7, 8, 9},
+      {chunk_size, chunk_size + 1, chunk_size - 1, 2 * chunk_size, 100 * chunk_size},
+  };
+  for (const auto& slot_sizes : networks) {
+    flatstep::NetworkSettings settings;
+    const flatstep::Layout layout = layout_of(slot_sizes, configuration, settings);
+    for (const std::size_t parts : {1, 2, 3, 4, 7, 64}) {
+      const auto pieces = flatstep::share_out(layout, settings, parts);
+      std::size_t state = 0;
+      std::vector<std::size_t> ends(slot_sizes.size(), 0);
+      for (std::size_t part = 0; part < parts; ++part) {
+        const auto own = flatstep::layout_of_part(layout, pieces[part], settings);
+        state += own.state_size;
+        EXPECT_LE(own.state_size, layout.state_size / parts + 2 * chunk_size * slot_sizes.size());
+        std::size_t in_buckets = 0;
+        for (const auto& bucket :
+             flatstep::buckets_of_part(pieces[part], settings, 4 * chunk_size)) {
+          EXPECT_LE(bucket.size, 4 * chunk_size);
+          in_buckets += bucket.size;
+        }
+        std::size_t active = 0;
+        for (std::size_t i = 0; i < slot_sizes.size(); ++i) {
+          const flatstep::Piece& piece = pieces[part][i];
+          EXPECT_EQ(piece.whole, slot_sizes[i]);
+          if (!settings.slots[i].frozen) active += piece.size;
+          if (piece.size == 0) continue;
+          EXPECT_EQ(piece.begin, ends[i]);
+          EXPECT_EQ(piece.begin % chunk_size, 0U);
+          ends[i] += piece.size;
+        }
+        EXPECT_EQ(in_buckets, active);
+      }
+      EXPECT_EQ(ends, slot_sizes);
+      EXPECT_EQ(state, layout.state_size);
+    }
+  }
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "gradients.hpp"
 #include "interpreter.hpp"
 #include "python_updater.hpp"
+#include "shards.hpp"
 #include "values.hpp"
 
 #include <flatstep/multi_layer_updater.hpp>
@@ -39,11 +40,26 @@ struct SlotArguments {
 template <class T>
 class TypedCore final : public Core {
  public:
-  TypedCore(const NetworkConfiguration& configuration, SlotArguments slots, bool monitor)
+  TypedCore(const NetworkConfiguration& configuration, SlotArguments slots, bool monitor,
+            Ranks ranks)
       : arrays_(std::move(slots.arrays)),
-        updater_(configuration, named_slots(slots.names, slots.forms.forms), monitor),
+        ranks_(std::move(ranks.hooks)),
+        updater_(configuration, named_slots(slots.names, slots.forms.forms), monitor, {},
+                 shared_of(with_hooks(ranks, ranks_), sizeof(T))),
         gradients_(std::move(slots.forms), updater_.layout(), updater_.settings(),
                    updater_.parameters(), lets_python_run()) {
+    if (ranks.are_several()) {
+      if (updater_.layout().is_narrow) {
+        throw py::value_error(
+            "config: expected full state storage and parameters of dtype float32 or float64, as "
+            "several processes exchange and keep numbers, got narrower ones; leave out "
+            "state_storage and master");
+      }
+      shards_ = std::make_unique<Shards<T>>(ranks, updater_.layout(), updater_.settings());
+      for (const ParameterMemory<T>& parameter : updater_.parameters()) {
+        parameter_pointers_.push_back(static_cast<T*>(parameter.data()));
+      }
+    }
     for (const py::object& array : arrays_) as_taken_.emplace_back(array);
     for (const auto memory :
          {std::as_bytes(updater_.memory().numbers), std::as_bytes(updater_.memory().bytes)}) {
@@ -58,45 +74,78 @@ class TypedCore final : public Core {
   }
 
   void run(py::handle self, const StepArguments& arguments, bool applies) override {
-    StepOptions options;
-    const auto given = [](py::handle value) { return value && !value.is_none(); };
-    if (given(arguments.iteration)) {
-      options.iteration = to_counter(arguments.iteration, "iteration");
-    }
-    if (given(arguments.epoch)) options.epoch = to_counter(arguments.epoch, "epoch");
-    if (arguments.batch_size) {
-      options.batch_size = to_integer(arguments.batch_size, "batch_size", 1);
-    }
-    if (arguments.gradient_scale) {
-      options.gradient_scale = to_gradient_scale(arguments.gradient_scale);
-    }
+    const StepOptions options = options_of(arguments);
     const Busy busy = enter();
-    const bool from_sum = arguments.gradients.is_none() && summed_;
     const KeptAlive kept(gradients_);
-    if (arguments.gradients.is_none()) {
-      take_kept_gradients(applies);
-    } else {
-      gradients_.take(self, arguments.gradients, taking(arguments, applies));
-    }
-    if (!applies) gradients_.require_apart();
-    require_parameters_as_taken(applies);  // last, as all before it may run Python
+    const bool from_sum = take_gradients(self, arguments, applies);
+    settle(run_unlocked(gradients_.pointers(), options, applies), from_sum);
+  }
 
-    const StepReport report = run_unlocked(options, applies);
-    if (report.status != StepStatus::done) {
-      if (report.status == StepStatus::abandoned) throw py::error_already_set();
-      if (report.status == StepStatus::invalid) {
-        throw std::logic_error("a step that was checked was refused: please report this");
+  void take(py::handle self, const StepArguments& arguments, bool applies) override {
+    taken_options_ = options_of(arguments);
+    taken_from_sum_ = take_gradients(self, arguments, applies);
+    require_numbers();
+  }
+
+  void run_taken(bool applies) override {
+    const StepReport report = run_unlocked(shards_->reduced(), taken_options_, applies);
+    settle(report, taken_from_sum_);
+    if (applies || report.status != StepStatus::done) return;
+    for (std::size_t i = 0; i < arrays_.size(); ++i) {  // what is frozen has no update to be sent
+      T* const gradient = gradients_.pointers()[i];
+      if (updater_.settings().slots[i].frozen && gradient != nullptr) {
+        std::fill_n(gradient, updater_.layout().slots[i].size, T{0});
       }
     }
-    last_ = report;
-    ++steps_;
-    if (report.status == StepStatus::nonfinite) {
-      raise_nonfinite([&](std::size_t i) { return updater_.report(i).nonfinite; },
-                      from_sum ? "nothing was changed. They are in what was accumulated: call "
-                                 "discard_accumulated(), then l"
-                               : "nothing was changed. L");
+  }
+
+  void let_go() override { gradients_.release(); }
+
+  py::list nonfinite_taken() override {
+    auto keys = taken<py::list>(PyList_New(0));
+    for (std::size_t i = 0; i < arrays_.size(); ++i) {
+      if (!is_finite(i)) keys.append(gradients_.keys()[i]);
     }
-    if (from_sum) clear_sums();
+    return keys;
+  }
+
+  bool look(py::handle self, py::handle gradients, bool allow_copy) override {
+    const Busy busy = enter();
+    const KeptAlive kept(gradients_);
+    gradients_.take(self, gradients, allow_copy ? Taking::copies : Taking::reads);
+    const OnNonfinite choice = updater_.settings().on_nonfinite;
+    if (choice == OnNonfinite::propagate || nonfinite_taken().empty()) return true;
+    if (choice == OnNonfinite::raise) raise_not_added();
+    return false;
+  }
+
+  py::list pieces(std::size_t part) override {
+    auto pieces = taken<py::list>(PyList_New(0));
+    for (std::size_t i = 0; i < arrays_.size(); ++i) {
+      if (shards_) {
+        const Piece& piece = shards_->pieces().at(part)[i];
+        pieces.append(py::make_tuple(piece.begin, piece.size));
+      } else {
+        pieces.append(py::make_tuple(0, updater_.layout().slots[i].size));
+      }
+    }
+    return pieces;
+  }
+
+  py::list bucket_sizes(std::size_t part) override {
+    auto sizes = taken<py::list>(PyList_New(0));
+    for (const Bucket& bucket : shards().buckets(part)) sizes.append(bucket.size);
+    return sizes;
+  }
+
+  py::object bucket(BucketMemory memory, std::size_t part, std::size_t k,
+                    py::handle staging) override {
+    return shards().bucket(memory_of_buckets(memory), part, k, staging, py::none());
+  }
+
+  void put_bucket(BucketMemory memory, std::size_t part, std::size_t k,
+                  py::handle values) override {
+    shards().put(memory_of_buckets(memory), part, k, values);
   }
 
   void bind(py::handle self, py::handle gradients) override {
@@ -111,13 +160,7 @@ class TypedCore final : public Core {
     if (sums_.empty()) make_sums();
     const StepStatus status = updater_.accumulate(sums_, gradients_.pointers(), gradients_.types());
     if (status == StepStatus::nonfinite) {
-      raise_nonfinite(
-          [&](std::size_t i) {
-            const auto types = gradients_.types();
-            return !updater_.is_finite(i, gradients_.pointers()[i],
-                                       types.empty() ? ElementType::same : types[i]);
-          },
-          "nothing of them was added. L");
+      raise_not_added();
     }
     if (status == StepStatus::done) summed_ = true;
     left_out_ = !summed_;
@@ -149,7 +192,7 @@ class TypedCore final : public Core {
   py::dict state(std::size_t slot) override {
     const py::object owner = owner_of(updater_.state_memory());
     auto arrays = taken<py::dict>(PyDict_New());
-    const LayoutSlot& s = updater_.layout().slots.at(slot);
+    const LayoutSlot& s = updater_.own_layout().slots.at(slot);
     for (std::size_t a = 0; a < s.state.size(); ++a) {
       const ArrayForm form = state_form(slot, a);
       arrays[py::str(std::string(s.state[a].description.name))] =
@@ -167,15 +210,14 @@ class TypedCore final : public Core {
   }
 
   py::array master(std::size_t slot) override {
-    return decoded(gradients_.form(slot),
-                   [&](std::span<T> out) { updater_.read_parameter(slot, out); });
+    return decoded(piece_form(slot), [&](std::span<T> out) { updater_.read_parameter(slot, out); });
   }
 
   void write_state(std::size_t slot, std::size_t array, py::handle numbers) override {
     const Busy busy = enter();
     const T* const memory = gradient_memory<T>(numbers, state_form(slot, array), false);
     updater_.write_state(slot, array,
-                         {memory, updater_.layout().slots.at(slot).state.at(array).size});
+                         {memory, updater_.own_layout().slots.at(slot).state.at(array).size});
   }
 
   void adopt_parameters() override {
@@ -189,13 +231,13 @@ class TypedCore final : public Core {
   py::object average(std::size_t slot) override {
     const std::span<T> memory = updater_.average(slot);
     if (!updater_.average_memory()) return py::none();
-    return view(memory.data(), gradients_.form(slot), owner_of(updater_.average_memory()));
+    return view(memory.data(), piece_form(slot), owner_of(updater_.average_memory()));
   }
 
   bool evaluation_point(std::size_t slot, py::handle out) override {
-    const ArrayForm& form = gradients_.form(slot);
+    const ArrayForm form = piece_form(slot);
     T* const memory = gradient_memory<T>(out, form, true);
-    return updater_.evaluation_point(slot, {memory, updater_.layout().slots.at(slot).size});
+    return updater_.evaluation_point(slot, {memory, static_cast<std::size_t>(form.size())});
   }
 
   /// All of it or nothing: what can fail comes first.
@@ -208,7 +250,7 @@ class TypedCore final : public Core {
         copies.emplace_back(kept[array].bytes(), kept[array].memory_of(values));
       } else {
         copies.emplace_back(std::as_writable_bytes(updater_.average(slot)),
-                            gradient_memory<T>(values, gradients_.form(slot), false));
+                            gradient_memory<T>(values, piece_form(slot), false));
       }
     }
     updater_.set_rates(std::move(rates));
@@ -270,6 +312,7 @@ class TypedCore final : public Core {
     for (const py::object& object : arrays_) Py_VISIT(object.ptr());
     for (const py::object& object : gradients_.keys()) Py_VISIT(object.ptr());
     for (const py::object& object : gradients_.bound()) Py_VISIT(object.ptr());
+    Py_VISIT(ranks_.ptr());
     for (const PythonUpdater* const updater : python_updaters_) Py_VISIT(updater->instance().ptr());
     return 0;
   }
@@ -304,7 +347,11 @@ class TypedCore final : public Core {
 
   /// The form of a state array: in the memory order of its parameter.
   ArrayForm state_form(std::size_t slot, std::size_t array) const {
-    ArrayForm form = gradients_.form(slot);
+    ArrayForm form = piece_form(slot);
+    if (!updater_.pieces().empty() && !updater_.pieces()[slot].is_whole()) {
+      form.shape = {static_cast<py::ssize_t>(updater_.state(slot, array).size())};
+      return form;
+    }
     const LayoutSlot& s = updater_.layout().slots[slot];
     if (s.state[array].description.shape == StateShape::parameter) return form;
     const std::vector<std::size_t> shape = s.state_shape(array);
@@ -359,7 +406,7 @@ class TypedCore final : public Core {
   std::vector<Kept> kept_of(std::size_t slot) const {
     using Type = Kept::Type;
     std::vector<Kept> kept;
-    const LayoutSlot& s = updater_.layout().slots.at(slot);
+    const LayoutSlot& s = updater_.own_layout().slots.at(slot);
     const StoredSlot<T>& stored = updater_.stored()[slot];
     const py::object numbers = owner_of(updater_.state_memory());
     const py::object codes = owner_of(updater_.code_memory());
@@ -461,6 +508,110 @@ class TypedCore final : public Core {
     }
   }
 
+  /// What the caller gives besides gradients.
+  static StepOptions options_of(const StepArguments& arguments) {
+    StepOptions options;
+    const auto given = [](py::handle value) { return value && !value.is_none(); };
+    if (given(arguments.iteration)) {
+      options.iteration = to_counter(arguments.iteration, "iteration");
+    }
+    if (given(arguments.epoch)) options.epoch = to_counter(arguments.epoch, "epoch");
+    if (arguments.batch_size) {
+      options.batch_size = to_integer(arguments.batch_size, "batch_size", 1);
+    }
+    if (arguments.gradient_scale) {
+      options.gradient_scale = to_gradient_scale(arguments.gradient_scale);
+    }
+    return options;
+  }
+
+  /// Takes the gradients that are given, bound or accumulated; whether they are the latter.
+  bool take_gradients(py::handle self, const StepArguments& arguments, bool applies) {
+    const bool from_sum = arguments.gradients.is_none() && summed_;
+    if (arguments.gradients.is_none()) {
+      take_kept_gradients(applies);
+    } else {
+      gradients_.take(self, arguments.gradients, taking(arguments, applies));
+    }
+    if (!applies) gradients_.require_apart();
+    require_parameters_as_taken(applies);  // last, as all before it may run Python
+    return from_sum;
+  }
+
+  /// What is to be done after a step: keep its report, raise where it was refused.
+  void settle(const StepReport& report, bool from_sum) {
+    if (report.status != StepStatus::done) {
+      if (report.status == StepStatus::abandoned) throw py::error_already_set();
+      if (report.status == StepStatus::invalid) {
+        throw std::logic_error("a step that was checked was refused: please report this");
+      }
+    }
+    last_ = report;
+    ++steps_;
+    if (report.status == StepStatus::nonfinite) {
+      raise_nonfinite([&](std::size_t i) { return updater_.report(i).nonfinite; },
+                      from_sum ? "nothing was changed. They are in what was accumulated: call "
+                                 "discard_accumulated(), then l"
+                               : "nothing was changed. L");
+    }
+    if (from_sum) clear_sums();
+  }
+
+  [[noreturn]] void raise_not_added() const {
+    raise_nonfinite([&](std::size_t i) { return !is_finite(i); }, "nothing of them was added. L");
+  }
+
+  bool is_finite(std::size_t slot) const {
+    const auto types = gradients_.types();
+    return updater_.is_finite(slot, gradients_.pointers()[slot],
+                              types.empty() ? ElementType::same : types[slot]);
+  }
+
+  /// That gradients are of the parameters' own type, as processes exchange them.
+  void require_numbers() const {
+    const auto types = gradients_.types();
+    for (std::size_t i = 0; i < types.size(); ++i) {
+      if (types[i] == ElementType::same) continue;
+      const std::string dtype = sizeof(T) == sizeof(float) ? "float32" : "float64";
+      throw py::type_error(
+          "gradient \"" + gradients_.form(i).key + "\": expected dtype " + dtype +
+          ", in which processes exchange gradients, got a narrower one; convert it "
+          "with .astype(np." +
+          dtype + ")");
+    }
+  }
+
+  const Shards<T>& shards() const {
+    if (!shards_) throw std::logic_error("expected an updater that several processes share");
+    return *shards_;
+  }
+
+  std::span<T* const> memory_of_buckets(BucketMemory memory) const {
+    switch (memory) {
+      case BucketMemory::parameters:
+        return parameter_pointers_;
+      case BucketMemory::gradients:
+        return gradients_.pointers();
+      case BucketMemory::reduced:
+        break;
+    }
+    return shards().reduced();
+  }
+
+  /// `ranks`, whose hooks have been moved to where they stay.
+  static Ranks with_hooks(const Ranks& ranks, const py::object& hooks) {
+    Ranks whole = ranks;
+    whole.hooks = hooks;
+    return whole;
+  }
+
+  /// The form of what this process has of a slot, if that is not all of it: one dimension.
+  ArrayForm piece_form(std::size_t slot) const {
+    const auto pieces = updater_.pieces();
+    if (pieces.empty() || pieces[slot].is_whole()) return gradients_.form(slot);
+    return {gradients_.form(slot).key, {static_cast<py::ssize_t>(pieces[slot].size)}, true, true};
+  }
+
   void take_kept_gradients(bool applies) {
     if (summed_) {
       if (!applies) {
@@ -481,8 +632,7 @@ class TypedCore final : public Core {
     }
   }
 
-  StepReport run_unlocked(const StepOptions& options, bool applies) {
-    const std::span<T* const> gradients = gradients_.pointers();
+  StepReport run_unlocked(std::span<T* const> gradients, const StepOptions& options, bool applies) {
     const auto run = [&] {
       return applies
                  ? updater_.step(std::span<const T* const>(gradients), gradients_.types(), options)
@@ -527,7 +677,12 @@ class TypedCore final : public Core {
 
   std::vector<py::object> arrays_;  ///< the parameters, kept alive
   std::vector<TakenArray> as_taken_;
+  std::vector<T*> parameter_pointers_;  ///< where several processes share the updater
+  py::object ranks_;                    ///< hooks that the updater calls
   Updater<T> updater_;
+  std::unique_ptr<Shards<T>> shards_;  ///< where several processes share the network
+  StepOptions taken_options_;
+  bool taken_from_sum_ = false;
   Gradients<T> gradients_;
   std::optional<StepReport> last_;
   std::uint64_t steps_ = 0;
@@ -541,7 +696,7 @@ class TypedCore final : public Core {
 }  // namespace
 
 std::unique_ptr<Core> make_core(py::handle configuration, const py::list& names,
-                                const py::list& arrays, bool monitor) {
+                                const py::list& arrays, bool monitor, const py::object& ranks) {
   const NetworkConfiguration network = to_network_configuration(configuration);
   SlotArguments slots;
   for (const py::handle name : names) {
@@ -554,9 +709,9 @@ std::unique_ptr<Core> make_core(py::handle configuration, const py::list& names,
     slots.arrays.push_back(py::reinterpret_borrow<py::object>(array));
   }
   if (!slots.arrays.empty() && is_float64(slots.arrays[0], slots.names[0].key)) {
-    return std::make_unique<TypedCore<double>>(network, std::move(slots), monitor);
+    return std::make_unique<TypedCore<double>>(network, std::move(slots), monitor, to_ranks(ranks));
   }
-  return std::make_unique<TypedCore<float>>(network, std::move(slots), monitor);
+  return std::make_unique<TypedCore<float>>(network, std::move(slots), monitor, to_ranks(ranks));
 }
 
 }  // namespace flatstep::python

@@ -59,6 +59,9 @@ struct Restored {
   pybind11::handle values;
 };
 
+/// Where the elements of a bucket lie.
+enum class BucketMemory { parameters, gradients, reduced };
+
 /// What Python calls; one implementation per dtype.
 class Core {
  public:
@@ -75,6 +78,28 @@ class Core {
 
   virtual void run(pybind11::handle self, const StepArguments& arguments, bool applies) = 0;
   virtual void bind(pybind11::handle self, pybind11::handle gradients) = 0;
+
+  // A step that several processes take together (shards.hpp): all but `look` are called while nobody
+  // else is inside, between take and let_go.
+
+  /// Checks gradients and arguments as run() does, and keeps them.
+  virtual void take(pybind11::handle self, const StepArguments& arguments, bool applies) = 0;
+  /// Steps on what the reduction has left.
+  virtual void run_taken(bool applies) = 0;
+  virtual void let_go() = 0;
+  /// The keys of those that were taken and are not finite.
+  virtual pybind11::list nonfinite_taken() = 0;
+  /// Whether accumulate() would add these; raises what it would raise.
+  virtual bool look(pybind11::handle self, pybind11::handle gradients, bool allow_copy) = 0;
+  /// What a part has of each slot: (begin, size).
+  virtual pybind11::list pieces(std::size_t part) = 0;
+  /// The elements of each of a part's buckets.
+  virtual pybind11::list bucket_sizes(std::size_t part) = 0;
+  virtual pybind11::object bucket(BucketMemory memory, std::size_t part, std::size_t k,
+                                  pybind11::handle staging) = 0;
+  virtual void put_bucket(BucketMemory memory, std::size_t part, std::size_t k,
+                          pybind11::handle values) = 0;
+
   /// Whether they were added.
   virtual bool accumulate(pybind11::handle self, pybind11::handle gradients, bool allow_copy) = 0;
   virtual void discard_accumulated() = 0;
@@ -141,7 +166,9 @@ class Core {
 
 /// The updater of a configuration for these parameters, in their dtype.
 /// @param names (key, layer, parameter type) of each
+/// @param ranks the other processes that share the network, or None
 std::unique_ptr<Core> make_core(pybind11::handle configuration, const pybind11::list& names,
-                                const pybind11::list& arrays, bool monitor);
+                                const pybind11::list& arrays, bool monitor,
+                                const pybind11::object& ranks);
 
 }  // namespace flatstep::python

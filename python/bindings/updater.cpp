@@ -8,6 +8,7 @@
 #include "gradients.hpp"
 #include "interpreter.hpp"
 #include "python_updater.hpp"
+#include "shards.hpp"
 #include "step_methods.hpp"
 #include "values.hpp"
 
@@ -180,6 +181,13 @@ void restore(const Self& self, const py::list& arrays, const py::list& rates,
   self->restore(restored, to_rates(rates), {iteration, epoch, skipped_steps});
 }
 
+void take_for_ranks(const Self& self, const py::object& gradients, const py::object& iteration,
+                    const py::object& epoch, const py::object& batch_size,
+                    const py::object& gradient_scale, const py::object& allow_copy, bool applies) {
+  self->take(self.object, {gradients, iteration, epoch, batch_size, gradient_scale, allow_copy},
+             applies);
+}
+
 /// The C++ object behind `self`; null where __init__ has not run.
 Core* made(PyObject* self) {
   return static_cast<Core*>(
@@ -287,6 +295,12 @@ void register_reports(py::module_& module) {
 
 void register_updater(py::module_& module) {
   register_reports(module);
+  py::enum_<BucketMemory>(module, "BucketMemory", "Where the elements of a bucket lie.")
+      .value("parameters", BucketMemory::parameters)
+      .value("gradients", BucketMemory::gradients)
+      .value("reduced", BucketMemory::reduced);
+  module.def("add_in_order", &add_in_order, py::arg("arrays"), py::arg("scale"), py::arg("out"),
+             "out = (((a + b) + c) + ...)*scale of contiguous arrays, each operation rounded.");
   py::register_exception_translator([](std::exception_ptr pointer) {
     try {
       if (pointer) std::rethrow_exception(pointer);
@@ -319,7 +333,7 @@ void register_updater(py::module_& module) {
                         py::custom_type_setup(&make_collectable));
   add_step_methods(type);
   type.def(py::init(&make_core), py::arg("configuration"), py::arg("names"), py::arg("arrays"),
-           py::arg("monitor"))
+           py::arg("monitor"), py::arg("ranks"))
       .def(
           "bind_gradients",
           [](const Self& self, const GivenGradients& gradients) {
@@ -402,6 +416,23 @@ rounds to, the master stays; where it is not, the element becomes the master.)do
            [](const Self& self, std::size_t slot, const py::array& out) {
              return self->evaluation_point(slot, out);
            })
+      .def("_take", &take_for_ranks, py::arg("gradients"), py::arg("iteration"), py::arg("epoch"),
+           py::arg("batch_size"), py::arg("gradient_scale"), py::arg("allow_copy"),
+           py::arg("applies"))
+      .def("_run_taken", [](const Self& self, bool applies) { self->run_taken(applies); })
+      .def("_let_go", [](const Self& self) { self->let_go(); })
+      .def("_nonfinite_taken", [](const Self& self) { return self->nonfinite_taken(); })
+      .def("_look", [](const Self& self, const py::object& gradients,
+                       bool allow_copy) { return self->look(self.object, gradients, allow_copy); })
+      .def("_pieces", [](const Self& self, std::size_t part) { return self->pieces(part); })
+      .def("_bucket_sizes",
+           [](const Self& self, std::size_t part) { return self->bucket_sizes(part); })
+      .def("_bucket",
+           [](const Self& self, BucketMemory memory, std::size_t part, std::size_t k,
+              const py::object& staging) { return self->bucket(memory, part, k, staging); })
+      .def("_put_bucket",
+           [](const Self& self, BucketMemory memory, std::size_t part, std::size_t k,
+              const py::object& values) { self->put_bucket(memory, part, k, values); })
       .def("_layout", &layout_list)
       .def("_updater_blocks", &block_list)
       .def("_settings", &settings_of)

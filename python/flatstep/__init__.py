@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import errors, layout, presets, schedules, updaters
 from ._core import (
@@ -60,6 +60,9 @@ from .training import (
 from .updaters import *  # noqa: F403
 from .views import as_views as as_views
 
+if TYPE_CHECKING:
+    from . import mpi as mpi
+
 if not TYPE_CHECKING:  # which knows literal lists only, and exports what is imported as itself
     __all__ = [
         "CSVWriter",
@@ -100,6 +103,7 @@ if not TYPE_CHECKING:  # which knows literal lists only, and exports what is imp
         "isa",
         "load_dl4j",
         "load_updater",
+        "mpi",
         "plot_history",
         "presets",
         "save_dl4j",
@@ -110,6 +114,15 @@ if not TYPE_CHECKING:  # which knows literal lists only, and exports what is imp
         *schedules.__all__,
         *updaters.__all__,
     ]
+
+
+def __getattr__(name: str) -> Any:
+    # Who trains in one process does not wait for what many need.
+    if name == "mpi":
+        from importlib import import_module
+
+        return import_module(".mpi", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _installed(folder: str) -> str:

@@ -10,12 +10,14 @@ import typing
 import numpy
 
 __all__: list[str] = [
+    "BucketMemory",
     "HyperParameter",
     "LastReport",
     "SlotReport",
     "SlotSettings",
     "Updater",
     "UpdaterInfo",
+    "add_in_order",
     "available_isas",
     "check_layer_index",
     "check_parameters",
@@ -149,18 +151,64 @@ class SlotSettings:
     @property
     def weight_decay_apply_lr(self) -> bool: ...
 
+class BucketMemory:
+    """
+    Where the elements of a bucket lie.
+
+    Members:
+
+      parameters
+
+      gradients
+
+      reduced
+    """
+
+    __members__: typing.ClassVar[dict[str, BucketMemory]]
+    gradients: typing.ClassVar[BucketMemory]
+    parameters: typing.ClassVar[BucketMemory]
+    reduced: typing.ClassVar[BucketMemory]
+    @typing.overload
+    def __eq__(self, other: BucketMemory) -> bool: ...
+    @typing.overload
+    def __eq__(self, other: typing.Any) -> bool: ...
+    def __getstate__(self) -> int: ...
+    def __hash__(self) -> int: ...
+    def __index__(self) -> int: ...
+    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __int__(self) -> int: ...
+    @typing.overload
+    def __ne__(self, other: BucketMemory) -> bool: ...
+    @typing.overload
+    def __ne__(self, other: typing.Any) -> bool: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, state: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __str__(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+
 class Updater:
     """
     What all updaters share; see MultiLayerUpdater.
     """
     def __init__(
-        self, configuration: typing.Any, names: list, arrays: list, monitor: bool
+        self, configuration: typing.Any, names: list, arrays: list, monitor: bool, ranks: typing.Any
     ) -> None: ...
     def _alone(self, work: collections.abc.Callable) -> typing.Any:
         """
         What work() returns, called while no step of this updater can begin; RuntimeError where one is under way.
         """
     def _average(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> typing.Any: ...
+    def _bucket(
+        self,
+        arg0: BucketMemory,
+        arg1: typing.SupportsInt | typing.SupportsIndex,
+        arg2: typing.SupportsInt | typing.SupportsIndex,
+        arg3: typing.Any,
+    ) -> typing.Any: ...
+    def _bucket_sizes(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> list: ...
     def _evaluation_point(
         self, arg0: typing.SupportsInt | typing.SupportsIndex, arg1: numpy.ndarray
     ) -> bool: ...
@@ -170,10 +218,21 @@ class Updater:
     def _learning_rate(
         self, arg0: typing.SupportsInt | typing.SupportsIndex, arg1: typing.Any, arg2: typing.Any
     ) -> float | None: ...
+    def _let_go(self) -> None: ...
+    def _look(self, arg0: typing.Any, arg1: bool) -> bool: ...
     def _master(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> numpy.ndarray: ...
     def _momentum(
         self, arg0: typing.SupportsInt | typing.SupportsIndex, arg1: typing.Any, arg2: typing.Any
     ) -> float | None: ...
+    def _nonfinite_taken(self) -> list: ...
+    def _pieces(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> list: ...
+    def _put_bucket(
+        self,
+        arg0: BucketMemory,
+        arg1: typing.SupportsInt | typing.SupportsIndex,
+        arg2: typing.SupportsInt | typing.SupportsIndex,
+        arg3: typing.Any,
+    ) -> None: ...
     def _rates(self) -> list: ...
     def _report(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> SlotReport: ...
     def _restore(
@@ -188,9 +247,20 @@ class Updater:
         Replace state arrays, given as (slot, array, values), rates and counters: all or nothing.
         """
     def _restore_sums(self, arg0: typing.Any) -> None: ...
+    def _run_taken(self, arg0: bool) -> None: ...
     def _set_rates(self, arg0: list) -> None: ...
     def _settings(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> SlotSettings: ...
     def _state(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> dict: ...
+    def _take(
+        self,
+        gradients: typing.Any,
+        iteration: typing.Any,
+        epoch: typing.Any,
+        batch_size: typing.Any,
+        gradient_scale: typing.Any,
+        allow_copy: typing.Any,
+        applies: bool,
+    ) -> None: ...
     def _unscaled_learning_rate(
         self, arg0: typing.SupportsInt | typing.SupportsIndex, arg1: typing.Any, arg2: typing.Any
     ) -> float | None: ...
@@ -366,6 +436,13 @@ class Updater:
         """
         The flat updater state, in DL4J's order: one live array; where some of it is kept in fewer bits, a read-only array of its numbers.
         """
+
+def add_in_order(
+    arrays: list, scale: typing.SupportsFloat | typing.SupportsIndex, out: numpy.ndarray
+) -> None:
+    """
+    out = (((a + b) + c) + ...)*scale of contiguous arrays, each operation rounded.
+    """
 
 def available_isas() -> list[str]:
     """

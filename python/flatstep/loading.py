@@ -88,9 +88,9 @@ def load_updater(
             slot.key: np.empty(slot.shape, checkpoint.parameters[slot.key].dtype, order=slot.order)
             for slot in checkpoint.layout
         }
-    named = NamedParameters(by_layer(_named(checkpoint.layout, params, cls.key_style)))
+    named = NamedParameters(by_layer(named_as_in_file(checkpoint.layout, params, cls.key_style)))
     _core.check_parameters([p.key for p in named], [p.array for p in named])
-    given = [_slot(parameter) for parameter in named]
+    given = [saved_slot(parameter) for parameter in named]
     for parameter in named:
         saved = checkpoint.parameters.get(parameter.key)
         if saved is not None and parameter.array.dtype != saved.dtype:
@@ -100,10 +100,10 @@ def load_updater(
             )
     try:
         if cls is LayerUpdater:
-            _check_slots([dataclasses.replace(slot, layer="0") for slot in given], given)
+            check_slots([dataclasses.replace(slot, layer="0") for slot in given], given)
         if strict:
-            _check_layout(checkpoint.layout, given)
-        _check_slots(checkpoint.layout, given)
+            check_layout(checkpoint.layout, given)
+        check_slots(checkpoint.layout, given)
         configuration, left_out = _without_absent(checkpoint.configuration, given)
         updater = cls(configuration, named, monitor=checkpoint.monitor)
         left_out += _restore_all_but_parameters(updater, checkpoint)
@@ -125,7 +125,7 @@ def load_updater(
     return updater
 
 
-def _named(
+def named_as_in_file(
     saved: Sequence[SavedSlot], params: Arrays | NDArray[Any], style: KeyStyle
 ) -> list[NamedParameter]:
     """Parameters by the names in the file, and others as `create_updater` reads them."""
@@ -140,12 +140,13 @@ def _named(
     ]
 
 
-def _slot(parameter: NamedParameter) -> SavedSlot:
+def saved_slot(parameter: NamedParameter) -> SavedSlot:
+    """What a checkpoint would say of a parameter."""
     order: Literal["C", "F"] = "C" if parameter.array.flags.c_contiguous else "F"
     return SavedSlot(parameter.key, parameter.layer, parameter.param, parameter.array.shape, order)
 
 
-def _check_layout(saved: Iterable[SavedSlot], given: Iterable[SavedSlot]) -> None:
+def check_layout(saved: Iterable[SavedSlot], given: Iterable[SavedSlot]) -> None:
     """The same parameters in the same order, each in the same memory order."""
     expected = {slot.key: slot for slot in saved}
     got = {slot.key: slot for slot in given}
@@ -170,7 +171,7 @@ def _check_layout(saved: Iterable[SavedSlot], given: Iterable[SavedSlot]) -> Non
             )
 
 
-def _check_slots(saved: Iterable[SavedSlot], given: Iterable[SavedSlot]) -> None:
+def check_slots(saved: Iterable[SavedSlot], given: Iterable[SavedSlot]) -> None:
     """Whatever has a name in common is of one shape and layer."""
     known = {slot.key: slot for slot in saved}
     for slot in given:

@@ -41,6 +41,8 @@ class NetworkUpdater(WithPoints):
     """What `MultiLayerUpdater`, `ComputationGraphUpdater` and `LayerUpdater` share."""
 
     key_style: ClassVar[KeyStyle]
+    #: The processes that share the network, where an updater takes its steps with others.
+    _ranks: Any = None
 
     def __init__(
         self,
@@ -71,6 +73,7 @@ class NetworkUpdater(WithPoints):
             [(p.key, p.layer, p.param) for p in named],
             [p.array for p in named],
             bool(monitor),
+            self._ranks,
         )
         self._configuration = configuration
         self._named = named

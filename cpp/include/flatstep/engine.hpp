@@ -43,11 +43,11 @@ class Engine {
   /// @param stored parameters and state, per slot
   /// @param averages of the layout's size, where the configuration has a decay for them
   /// @param monitor gather ‖update‖ and ‖parameter‖ in every pass
-  /// @param exchange for a plan that is a share of the network; empty otherwise
+  /// @param shared for a plan that is a part of the network
   Engine(const Layout& layout, Plan plan, std::vector<StoredSlot<T>> stored, std::span<T> averages,
-         bool monitor, Exchange exchange = {})
+         bool monitor, Shared shared = {})
       : plan_(std::move(plan)),
-        exchange_(std::move(exchange)),
+        shared_(std::move(shared)),
         sharing_(plan_),
         rates_(plan_),
         norms_(plan_),
@@ -114,7 +114,7 @@ class Engine {
       report.parameter_norm = measured.parameter_norm;
       report.state_nonfinite = !measured.state_finite;
       if (plan_.runs[s.run].clamps()) {
-        const std::size_t size = passes_.segment(slot).size;
+        const std::size_t size = s.whole_size;
         report.clipped_share =
             size == 0 ? 0.0 : static_cast<double>(measured.clipped) / static_cast<double>(size);
       }
@@ -128,8 +128,15 @@ class Engine {
   /// Every norm and look before anything is changed.
   StepStatus step_as_one(const Step<T>& step) {
     const Stage& all = plan_.stages.front();  // there is only this one
-    look(step, all);
-    if (exchange_ && !norms_.exchange(step, exchange_)) return StepStatus::abandoned;
+    for (std::size_t k = 0; k < plan_.buckets.size(); ++k) {
+      if (shared_.arrive && !detail::called(step.mode, [&] { return shared_.arrive(k); })) {
+        return StepStatus::abandoned;
+      }
+      look(step, plan_.buckets[k]);
+    }
+    if (shared_.exchange && plan_.needs_looks() && !norms_.exchange(step, shared_.exchange)) {
+      return StepStatus::abandoned;
+    }
     if (plan_.on_nonfinite != OnNonfinite::propagate) {
       nonfinite_ = !norms_.all_finite();
       if (nonfinite_) {
@@ -138,10 +145,14 @@ class Engine {
       }
     }
     find_factors(step, all);
-    if (!split_.write_whole(step, passes_, rates_)) return StepStatus::abandoned;
+    if (!split_.write_whole(step, passes_, rates_, shared_.agree)) return StepStatus::abandoned;
     if (split_.trusts_any() && !find_trust_ratios(step, all)) return StepStatus::abandoned;
-    pass(step, all);
-    if (exchange_ && split_.monitors()) split_.exchange_monitored(step, exchange_);
+    split_.commit_states(step, passes_);
+    for (std::size_t k = 0; k < plan_.buckets.size(); ++k) {
+      pass(step, plan_.buckets[k]);
+      if (shared_.leave) detail::called(step.mode, [&] { return shared_.leave(k), true; });
+    }
+    if (shared_.exchange && split_.monitors()) split_.exchange_monitored(step, shared_.exchange);
     return StepStatus::done;
   }
 
@@ -180,7 +191,7 @@ class Engine {
     sharing_.by_chunk(all, [&](std::size_t begin, std::size_t end) {
       split_.look_at_trusted(step, passes_, begin, end);
     });
-    if (exchange_ && !split_.exchange_trusted(step, exchange_)) return false;
+    if (shared_.exchange && !split_.exchange_trusted(step, shared_.exchange)) return false;
     split_.find_trust_ratios(step, passes_, rates_);
     return true;
   }
@@ -244,7 +255,7 @@ class Engine {
   }
 
   Plan plan_;
-  Exchange exchange_;
+  Shared shared_;
   Sharing sharing_;
   Rates rates_;
   Norms<T> norms_;

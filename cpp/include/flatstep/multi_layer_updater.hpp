@@ -32,12 +32,6 @@
 
 namespace flatstep {
 
-/// An updater's place among several that share one network.
-struct Shared {
-  Share share{};
-  Exchange exchange{};
-};
-
 inline namespace FLATSTEP_DISPATCH {
 
 template <class T>
@@ -46,8 +40,9 @@ class Updater {
   /// @param slots in the order of the flat view; the slots of one layer are neighbours
   /// @param state_memory where the state view lies: for each slot its size times its updater's
   ///   number of state arrays; empty to own it
-  /// @param shared where several updaters take a part each of every step of one network, all on
-  ///   the whole of its parameters, gradients and state: this one's part, and how their sums meet
+  /// @param shared where several updaters take a part each of every step of one network: this one's
+  ///   part, and how their sums meet. It is given the whole parameters and works on its pieces() of
+  ///   them; gradients, updates, state and averages are those of its pieces alone
   /// @throws std::invalid_argument, InvalidKey
   Updater(const NetworkConfiguration& configuration, std::vector<NamedSlot<T>> slots,
           bool monitor = false, std::span<T> state_memory = {}, Shared shared = {})
@@ -79,34 +74,36 @@ class Updater {
       layout_slots.push_back(std::move(layout_slot));
     }
     layout_ = make_layout(std::move(layout_slots), settings_);
-    if (layout_.is_narrow) {
+    own_parameters_ = parameters_;
+    if (shared_.share.parts > 1) take_part();
+    const Layout& own = own_layout();
+    if (own.is_narrow) {
       if (!state_memory.empty()) {
         throw std::invalid_argument(
             "state_memory: expected none, as an updater with parameters or state in fewer bits "
-            "keeps "
-            "these itself");
+            "keeps these itself");
       }
-      owned_bytes_ = std::make_shared<AlignedBuffer<std::byte>>(layout_.kept_bytes);
+      owned_bytes_ = std::make_shared<AlignedBuffer<std::byte>>(own.kept_bytes);
       std::ranges::fill(owned_bytes_->view(), std::byte{0});
       state_.memory.bytes = owned_bytes_->view();
     }
     if (state_memory.empty()) {
-      owned_state_ = std::make_shared<AlignedBuffer<T>>(layout_.kept_numbers);
+      owned_state_ = std::make_shared<AlignedBuffer<T>>(own.kept_numbers);
       state_.memory.numbers = owned_state_->view();
-    } else if (state_memory.size() != layout_.state_size) {
-      throw std::invalid_argument("state_memory: expected " + std::to_string(layout_.state_size) +
+    } else if (state_memory.size() != own.state_size) {
+      throw std::invalid_argument("state_memory: expected " + std::to_string(own.state_size) +
                                   " elements, got " + std::to_string(state_memory.size()));
     } else {
       detail::check_apart(state_memory, layout_, parameters_);
       state_.memory.numbers = state_memory;
     }
     if (settings_.average_decay) {
-      owned_averages_ = std::make_shared<AlignedBuffer<T>>(layout_.size);
+      owned_averages_ = std::make_shared<AlignedBuffer<T>>(own.size);
       state_.averages = owned_averages_->view();
     }
     state_.initialize_rates(settings_);
-    stored_ = stored_slots<T>(layout_, parameters_, state_.memory);
-    initialize_stored<T>(layout_, settings_, stored_, state_.averages);
+    stored_ = stored_slots<T>(own, own_parameters_, state_.memory);
+    initialize_stored<T>(own, settings_, stored_, state_.averages);
     engine_ = make_engine(state_.rates);
     gradients_.assign(layout_.slots.size(), nullptr);
     updates_.assign(layout_.slots.size(), nullptr);
@@ -117,7 +114,7 @@ class Updater {
   Updater& operator=(Updater&&) = default;
 
   /// params −= update, in one pass; the gradients, one pointer per slot, are left as they are. A
-  /// frozen slot's may be nullptr.
+  /// frozen slot's may be nullptr. Of an updater with a part of a network they are its pieces'.
   [[nodiscard]] StepReport step(std::span<const T* const> gradients,
                                 const StepOptions& options = {}) noexcept {
     if (gradients.size() != layout_.slots.size()) return invalid();
@@ -184,8 +181,21 @@ class Updater {
     return settings_.slots[slot].frozen || all_finite(gradient, type, layout_.slots[slot].size);
   }
 
+  /// The network's, also where this updater has a part of it.
   const Layout& layout() const { return layout_; }
+
+  /// What of it this updater has: all of it, or the elements and state of its pieces.
+  const Layout& own_layout() const { return own_layout_ ? *own_layout_ : layout_; }
+
+  /// Which part that is.
+  const Share& share() const { return shared_.share; }
+  /// Its piece of every slot; empty where it has all of them.
+  std::span<const Piece> pieces() const { return pieces_; }
+  /// And these in buckets, as Shared's hooks number them.
+  std::span<const Bucket> buckets() const { return buckets_; }
+
   const NetworkSettings& settings() const { return settings_; }
+  /// Where the network's parameters lie.
   std::span<const ParameterMemory<T>> parameters() const { return parameters_; }
 
   /// The flat state view: live, in the order of the semantics. Empty where some of it is in codes:
@@ -211,10 +221,10 @@ class Updater {
   /// And that of codes and lower halves.
   std::shared_ptr<const void> code_memory() const { return owned_bytes_; }
 
-  /// One state array of one slot: live. Empty where it is in codes.
+  /// One state array of one slot, or of this updater's piece of it: live. Empty where it is in codes.
   /// @throws std::out_of_range
   std::span<T> state(std::size_t slot, std::size_t array) const {
-    const StateArray& a = layout_.slots.at(slot).state.at(array);
+    const StateArray& a = own_layout().slots.at(slot).state.at(array);
     if (a.code != StateCode::none) return {};
     return state_.memory.numbers.subspan(a.place, a.size);
   }
@@ -223,7 +233,7 @@ class Updater {
   /// @param out of its size
   /// @throws std::out_of_range
   void read_state(std::size_t slot, std::size_t array, std::span<T> out) const {
-    const StateArray& a = layout_.slots.at(slot).state.at(array);
+    const StateArray& a = own_layout().slots.at(slot).state.at(array);
     if (out.size() != a.size) throw std::out_of_range("out: expected the size of the state array");
     const FlushSubnormals flush;
     flatstep::read_state(active_target().kernels<T>(), stored_[slot].state[array], 0, a.size,
@@ -234,7 +244,7 @@ class Updater {
   /// @param numbers of its size
   /// @throws std::out_of_range
   void write_state(std::size_t slot, std::size_t array, std::span<const T> numbers) {
-    const StateArray& a = layout_.slots.at(slot).state.at(array);
+    const StateArray& a = own_layout().slots.at(slot).state.at(array);
     if (numbers.size() != a.size) {
       throw std::out_of_range("numbers: expected the size of the state array");
     }
@@ -249,7 +259,7 @@ class Updater {
   void adopt_parameters() {
     const FlushSubnormals flush;
     for (std::size_t i = 0; i < stored_.size(); ++i) {
-      adopt_parameter(active_target().kernels<T>(), stored_[i], layout_.slots[i].size);
+      adopt_parameter(active_target().kernels<T>(), stored_[i], own_layout().slots[i].size);
     }
   }
 
@@ -257,7 +267,7 @@ class Updater {
   /// @param out of its size
   /// @throws std::out_of_range
   void read_parameter(std::size_t slot, std::span<T> out) const {
-    const std::size_t size = layout_.slots.at(slot).size;
+    const std::size_t size = own_layout().slots.at(slot).size;
     if (out.size() != size) throw std::out_of_range("out: expected the size of the parameter");
     flatstep::read_parameter(active_target().kernels<T>(), stored_[slot], 0, size, out.data());
   }
@@ -265,7 +275,7 @@ class Updater {
   /// The moving average of one slot's parameter: live. Empty where none is kept.
   /// @throws std::out_of_range
   std::span<T> average(std::size_t slot) const {
-    const LayoutSlot& s = layout_.slots.at(slot);
+    const LayoutSlot& s = own_layout().slots.at(slot);
     return state_.averages.empty() ? std::span<T>{} : state_.averages.subspan(s.offset, s.size);
   }
 
@@ -275,7 +285,7 @@ class Updater {
   /// @throws std::out_of_range
   bool evaluation_point(std::size_t slot, std::span<T> out) const {
     const UpdaterConfiguration& updater = settings_.slots.at(slot).updater;
-    const LayoutSlot& s = layout_.slots[slot];
+    const LayoutSlot& s = own_layout().slots[slot];
     if (updater.kind->evaluation_point == nullptr || s.state.empty()) return false;
     if (out.size() != s.size) throw std::out_of_range("out: expected the size of the slot");
     const EvaluationPoint point = updater.kind->evaluation_point(updater.first_values().data());
@@ -364,7 +374,7 @@ class Updater {
   StepReport run(const StepMemory<T>& memory, const StepOptions& options) noexcept {
     // A callback, or the exchange, may fail after the engine has taken its norms.
     if (!engine_->plan().callback_slots.empty() || shared_.exchange) keep_reports();
-    const StepReport report = engine_->step(layout_, memory, state_, options);
+    const StepReport report = engine_->step(own_layout(), memory, state_, options);
     if (report.status != StepStatus::abandoned && report.status != StepStatus::invalid) {
       keeps_ = false;
     }
@@ -379,8 +389,25 @@ class Updater {
 
   std::unique_ptr<Engine<T>> make_engine(std::span<const RateState> rates) const {
     return std::make_unique<Engine<T>>(
-        layout_, make_plan(layout_, settings_, rates, cached_bytes() / sizeof(T), shared_.share),
-        stored_, state_.averages, monitor_, shared_.exchange);
+        own_layout(),
+        make_plan(own_layout(), settings_, rates, cached_bytes() / sizeof(T), pieces_, buckets_),
+        stored_, state_.averages, monitor_, shared_);
+  }
+
+  /// Leaves of the network the pieces of this updater's part.
+  void take_part() {
+    pieces_ = share_out(layout_, settings_, shared_.share.parts)[shared_.share.part];
+    own_layout_ = layout_of_part(layout_, pieces_, settings_);
+    if (shared_.bucket_elements > 0) {
+      buckets_ = buckets_of_part(pieces_, settings_, shared_.bucket_elements);
+    }
+    for (std::size_t i = 0; i < pieces_.size(); ++i) {
+      const ParameterMemory<T>& whole = parameters_[i];
+      const std::size_t begin = pieces_[i].size > 0 ? pieces_[i].begin : 0;
+      own_parameters_[i] = {
+          static_cast<char*>(whole.data()) + begin * bytes_of(whole.type(), sizeof(T)),
+          pieces_[i].size, whole.type()};
+    }
   }
 
   static constexpr StepReport invalid() { return {StepStatus::invalid, 0, 0}; }
@@ -392,8 +419,9 @@ class Updater {
   /// Takes the pointers of gradients whose sizes are those of the slots; false where they are not.
   template <class X>
   bool take(std::span<const std::span<X>> gradients, std::vector<X*>& pointers) const {
+    const std::vector<LayoutSlot>& slots = own_layout().slots;
     const bool fits =
-        std::equal(gradients.begin(), gradients.end(), layout_.slots.begin(), layout_.slots.end(),
+        std::equal(gradients.begin(), gradients.end(), slots.begin(), slots.end(),
                    [](std::span<X> gradient, const auto& slot) {
                      return gradient.size() == slot.size || gradient.data() == nullptr;
                    });
@@ -456,7 +484,8 @@ class Updater {
   }
 
   void check_shared() const {
-    const auto& [share, exchange] = shared_;
+    const Share& share = shared_.share;
+    const Exchange& exchange = shared_.exchange;
     if (share.parts < 1 || share.part >= share.parts ||
         (share.parts > 1) != (exchange != nullptr)) {
       throw std::invalid_argument(
@@ -464,15 +493,12 @@ class Updater {
           std::to_string(share.part) + " of " + std::to_string(share.parts) +
           (exchange ? " with" : " without") + " an exchange");
     }
-    if (share.parts > 1 && settings_.average_decay) {
-      throw std::invalid_argument(
-          "shared: expected no average_decay, as each part would keep averages of its own");
-    }
     for (const SlotSettings& slot : settings_.slots) {
-      if (share.parts > 1 && slot.updater.kind->is_callback()) {
-        throw std::invalid_argument("shared: expected updaters with kernels, got the callback " +
+      if (share.parts > 1 && slot.updater.kind->is_callback() && !shared_.agree) {
+        throw std::invalid_argument("shared: expected agree, as the callback " +
                                     name_of(slot.updater) +
-                                    ", whose slots cannot be shared out by chunk");
+                                    " may fail in one part alone; give it a function that says "
+                                    "whether all parts say yes");
       }
     }
   }
@@ -481,7 +507,11 @@ class Updater {
   Shared shared_;
   NetworkSettings settings_;
   Layout layout_;
+  std::optional<Layout> own_layout_;  ///< of a part of the network
+  std::vector<Piece> pieces_;
+  std::vector<Bucket> buckets_;
   std::vector<ParameterMemory<T>> parameters_;
+  std::vector<ParameterMemory<T>> own_parameters_;  ///< where its pieces of them lie
   bool keeps_ = false;  ///< the last step's reports, which the engine no longer has
   std::vector<SlotReport> kept_reports_;
   std::shared_ptr<AlignedBuffer<T>> owned_state_;

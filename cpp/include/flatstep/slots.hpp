@@ -130,7 +130,7 @@ void check_apart(std::span<T> state_memory, const Layout& layout,
         before(state_memory.data(), begin + parameters[i].bytes())) {
       throw std::invalid_argument("state_memory: expected memory of its own, got that of \"" +
                                   layout.slots[i].name.key + "\"; give it a buffer of " +
-                                  std::to_string(layout.state_size) + " elements");
+                                  std::to_string(state_memory.size()) + " elements");
     }
   }
 }

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bytes_of", "little_endian_blocks", "write_container"]
+__all__ = ["TensorForm", "bytes_of", "file_order", "little_endian_blocks", "write_container"]
 
 _METADATA = "__metadata__"
 #: By their place in a file: wide ones first, as the format has it.
@@ -31,17 +31,41 @@ _DTYPES = {
 _BLOCK_BYTES = 1 << 20
 
 
+class TensorForm(Protocol):
+    """What the header says of a tensor: an array, or what stands for one that is elsewhere."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def nbytes(self) -> int: ...
+
+
+def file_order(tensors: Mapping[str, TensorForm]) -> list[str]:
+    """The names in the order of their bytes in the file."""
+    places = {dtype: place for place, dtype in enumerate(_DTYPES)}
+    return sorted(tensors, key=lambda name: (places[tensors[name].dtype.name], name))
+
+
 def write_container(
-    file: BinaryIO, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
+    file: BinaryIO,
+    tensors: Mapping[str, TensorForm],
+    metadata: Mapping[str, str],
+    blocks_of: Callable[[str], Iterable[NDArray[Any]]] | None = None,
 ) -> None:
-    """Write the arrays, of a dtype of these and any memory order, in C order."""
+    """Write the arrays, of a dtype of these and any memory order, in C order.
+
+    Args:
+        blocks_of: the bytes of a tensor by its name, asked for in `file_order`; None: the tensors
+            are arrays.
+    """
     if _METADATA in tensors:
         raise ValueError(
             f'checkpoint: expected other names of parameters than "{_METADATA}", which the format '
             "of the file has for itself; rename the parameter"
         )
-    places = {dtype: place for place, dtype in enumerate(_DTYPES)}
-    names = sorted(tensors, key=lambda name: (places[tensors[name].dtype.name], name))
+    names = file_order(tensors)
     header: dict[str, Any] = {_METADATA: dict(metadata)}
     end = 0
     for name in names:
@@ -57,7 +81,8 @@ def write_container(
     file.write(struct.pack("<Q", len(text)))
     file.write(text)
     for name in names:
-        for block in little_endian_blocks(tensors[name]):
+        tensor: Any = tensors[name]
+        for block in little_endian_blocks(tensor) if blocks_of is None else blocks_of(name):
             file.write(bytes_of(block))
 
 

@@ -25,7 +25,7 @@ import math
 import os
 import stat
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -38,7 +38,7 @@ from flatstep.configuration import MultiLayerConfiguration
 from flatstep.errors import CheckpointError
 from flatstep.serialization import check_version, json_text, parse_json
 
-from .container import bytes_of, little_endian_blocks, write_container
+from .container import TensorForm, bytes_of, little_endian_blocks, write_container
 
 __all__ = ["ACCUMULATED", "Checkpoint", "SavedSlot", "read_checkpoint", "write_checkpoint"]
 
@@ -77,7 +77,12 @@ class Checkpoint:
     accumulated: Mapping[str, NDArray[Any]] | None
 
 
-def _safetensors() -> Any:
+def require_safetensors() -> Any:
+    """The module.
+
+    Raises:
+        ImportError: it is not installed.
+    """
     try:
         import safetensors.numpy
     except ImportError as error:
@@ -91,10 +96,36 @@ def _safetensors() -> Any:
 # ---------------------------------------------------------------------------------------- writing
 
 
-def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
-    """Write the file in the place of an old one; whoever looks finds one of the two, whole."""
-    _safetensors()  # A file that could not be read back here is not written.
-    tensors: dict[str, NDArray[Any]] = {}
+def write_checkpoint(
+    path: str | os.PathLike[str],
+    checkpoint: Checkpoint,
+    crc32s: Mapping[str, int] | None = None,
+    blocks_of: Callable[[str], Iterable[NDArray[Any]]] | None = None,
+) -> None:
+    """Write the file in the place of an old one; whoever looks finds one of the two, whole.
+
+    Args:
+        crc32s, blocks_of: the CRC-32 of each tensor and its bytes, where the checkpoint has forms
+            (`TensorForm`) in place of arrays.
+    """
+    require_safetensors()  # A file that could not be read back here is not written.
+    tensors = named_tensors(checkpoint)
+    document = _document(checkpoint)
+    document["tensors"] = {
+        name: _crc32(array) if crc32s is None else crc32s[name] for name, array in tensors.items()
+    }
+    document["crc32"] = _crc32_of_rest(document)
+    with atomic_file(path) as file:
+        write_container(file, tensors, {_METADATA_KEY: json_text(document)}, blocks_of)
+
+
+def named_tensors(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The arrays of a checkpoint, or their forms, by their names in the file.
+
+    Raises:
+        ValueError: two of one name.
+    """
+    tensors: dict[str, TensorForm] = {}
     for name, array in _named_arrays(checkpoint):
         if name in tensors:
             raise ValueError(
@@ -102,11 +133,7 @@ def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> No
                 "rename the parameter, or the state of a CustomUpdater, that has a / in it"
             )
         tensors[name] = array
-    document = _document(checkpoint)
-    document["tensors"] = {name: _crc32(array) for name, array in tensors.items()}
-    document["crc32"] = _crc32_of_rest(document)
-    with atomic_file(path) as file:
-        write_container(file, tensors, {_METADATA_KEY: json_text(document)})
+    return tensors
 
 
 def _named_arrays(checkpoint: Checkpoint) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -164,13 +191,13 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         CheckpointError: no checkpoint, one of another version, or damaged.
         OSError: the file cannot be read.
     """
-    safetensors = _safetensors()
+    safetensors = require_safetensors()
     name = path_text("load_updater", path)
     if not stat.S_ISREG(os.stat(name).st_mode):
         raise CheckpointError(f'"{name}": expected a file, got what is none')
     try:
         with safetensors.safe_open(name, framework="np") as file:
-            document = _checked_document(file.metadata() or {})
+            document = checked_document(file.metadata() or {})
             tensors = _checked_tensors(file, document["tensors"])
         return _checkpoint(document, tensors)
     except safetensors.SafetensorError as error:
@@ -182,7 +209,12 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise CheckpointError(whole(f'"{name}": {error}')) from short(error)
 
 
-def _checked_document(metadata: Mapping[str, str]) -> dict[str, Any]:
+def checked_document(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The object in a file's metadata.
+
+    Raises:
+        ValueError, TypeError: there is none, it is damaged, or of another version.
+    """
     text = metadata.get(_METADATA_KEY)
     if text is None:
         raise ValueError(

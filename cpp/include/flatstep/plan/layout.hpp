@@ -89,6 +89,7 @@ struct LayoutSlot {
   ElementType type = ElementType::same;
   std::optional<Master> master{};  ///< where `type` is another than steps compute in
   std::size_t master_place = 0;    ///< in the numbers that are kept; split: in the bytes
+  std::size_t first_block = 0;     ///< of codes, where it is a part of a slot
   std::vector<StateArray> state{};
 
   /// The shape of one of its state arrays.
@@ -215,6 +216,7 @@ inline StateCode code_of(const SlotSettings& slot, const StateDescription& array
 /// Where what is kept of a network's state lies: each in a place of its own, codes and scales at
 /// multiples of 64 bytes.
 inline void place_state(Layout& layout, const NetworkSettings& settings) {
+  layout.kept_numbers = layout.kept_bytes = 0;
   const auto take_bytes = [&](std::size_t size, const LayoutSlot& slot) {
     const std::size_t place = layout.kept_bytes;
     add_size(layout.kept_bytes, size, slot);

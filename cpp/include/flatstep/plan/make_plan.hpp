@@ -7,6 +7,7 @@
 #include <flatstep/hash.hpp>
 #include <flatstep/plan/layout.hpp>
 #include <flatstep/plan/plan.hpp>
+#include <flatstep/plan/shares.hpp>
 #include <flatstep/schedule.hpp>
 
 #include <algorithm>
@@ -20,13 +21,6 @@
 #include <vector>
 
 namespace flatstep {
-
-/// Which part of a network an engine takes, where several share one: neighbouring chunks, about
-/// equally many elements each. By itself it takes all.
-struct Share {
-  std::size_t part = 0;
-  std::size_t parts = 1;
-};
 
 namespace detail {
 
@@ -70,12 +64,14 @@ inline std::size_t hash_of(const Run& run) {
 class PlanBuilder {
  public:
   PlanBuilder(const Layout& layout, const NetworkSettings& settings,
-              std::span<const RateState> rates, std::size_t cached_elements, const Share& share)
+              std::span<const RateState> rates, std::size_t cached_elements,
+              std::span<const Piece> pieces, std::span<const Bucket> buckets)
       : layout_(layout),
         settings_(settings),
         rates_(rates),
         cached_elements_(cached_elements),
-        share_(share) {}
+        pieces_(pieces),
+        buckets_(buckets) {}
 
   Plan build() {
     plan_.on_nonfinite = settings_.on_nonfinite;
@@ -91,7 +87,7 @@ class PlanBuilder {
     make_groups();
     plan_.looks_first = settings_.on_nonfinite != OnNonfinite::propagate ||
                         !plan_.callback_slots.empty() || !plan_.trusting_slots.empty() ||
-                        has_global_group() || share_.parts > 1;
+                        has_global_group() || is_part();
     order_chunks();
     make_stages();
     return std::move(plan_);
@@ -222,9 +218,11 @@ class PlanBuilder {
   void order_chunks() {
     std::vector<std::size_t>& order = plan_.order;
     for (std::size_t i = 0; i < plan_.slots.size(); ++i) {
-      if (plan_.slots[i].active) order.push_back(i);
+      if (!plan_.slots[i].active) continue;
+      order.push_back(i);
+      find_places(i);
     }
-    if (fits_cache()) {
+    if (fits_cache() && !is_part()) {
       std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
         return std::pair(plan_.slots[a].run, a) < std::pair(plan_.slots[b].run, b);
       });
@@ -233,31 +231,49 @@ class PlanBuilder {
       PlanSlot& slot = plan_.slots[i];
       slot.chunk_begin = plan_.chunks.size();
       for (std::size_t offset = 0; offset < layout_.slots[i].size; offset += chunk_size) {
-        plan_.chunks.push_back({i, offset, std::min(chunk_size, layout_.slots[i].size - offset)});
+        plan_.chunks.push_back({i, offset, std::min(chunk_size, layout_.slots[i].size - offset),
+                                slot.place_begin + (begin_of(i) + offset) / chunk_size});
       }
       slot.chunk_end = plan_.chunks.size();
+    }
+    make_buckets();
+  }
+
+  /// Whether this is the plan of one part of a network.
+  bool is_part() const { return !pieces_.empty(); }
+
+  std::size_t begin_of(std::size_t i) const { return is_part() ? pieces_[i].begin : 0; }
+
+  /// Numbers the chunks of the whole slot.
+  void find_places(std::size_t i) {
+    PlanSlot& slot = plan_.slots[i];
+    slot.whole_size = is_part() ? pieces_[i].whole : layout_.slots[i].size;
+    slot.is_whole = !is_part() || pieces_[i].is_whole();
+    slot.place_begin = plan_.places;
+    plan_.places += (slot.whole_size + chunk_size - 1) / chunk_size;
+    slot.place_end = plan_.places;
+  }
+
+  /// The chunks of each bucket: those of a part stand in the order of its buckets.
+  void make_buckets() {
+    std::size_t chunk = 0;
+    for (const Bucket& bucket : buckets_) {
+      const std::size_t begin = chunk;
+      for (std::size_t size = 0; size < bucket.size; size += plan_.chunks[chunk++].size) {
+      }
+      plan_.buckets.push_back({begin, chunk, 0, 0});
+    }
+    if (buckets_.empty() && !plan_.chunks.empty()) {
+      plan_.buckets.push_back({0, plan_.chunks.size(), 0, 0});
     }
   }
 
   bool fits_cache() const { return layout_.size <= cached_elements_; }
 
-  /// The first chunk of a part of the network: that before which lies its share of the elements.
-  std::size_t first_chunk(std::size_t part) const {
-    if (part == share_.parts) return plan_.chunks.size();
-    std::size_t all = 0;
-    for (const Chunk& chunk : plan_.chunks) all += chunk.size;
-    const std::size_t target = all / share_.parts * part;
-    std::size_t before = 0;
-    std::size_t c = 0;
-    while (before < target) before += plan_.chunks[c++].size;
-    return c;
-  }
-
   /// A stage is one group, or a stretch without norms; neighbouring small groups share one.
   void make_stages() {
     if (plan_.looks_first || fits_cache()) {
-      plan_.stages.push_back(
-          {first_chunk(share_.part), first_chunk(share_.part + 1), 0, plan_.groups.size()});
+      plan_.stages.push_back({0, plan_.chunks.size(), 0, plan_.groups.size()});
       plan_.stretches.push_back({0, 1, false});
       return;
     }
@@ -298,7 +314,8 @@ class PlanBuilder {
   const NetworkSettings& settings_;
   std::span<const RateState> rates_;
   std::size_t cached_elements_;
-  Share share_;
+  std::span<const Piece> pieces_;
+  std::span<const Bucket> buckets_;
   Plan plan_;
   Places rate_group_places_;
   Places run_places_;
@@ -308,10 +325,12 @@ class PlanBuilder {
 
 /// @param cached_elements how many elements of a gradient may be expected to stay in the cache
 ///   between norm and pass
+/// @param pieces where the layout is that of one part of a network: what it has of every slot
+/// @param buckets that part's chunks, as they come and go; empty where they do not
 inline Plan make_plan(const Layout& layout, const NetworkSettings& settings,
                       std::span<const RateState> rates, std::size_t cached_elements,
-                      const Share& share = {}) {
-  return detail::PlanBuilder(layout, settings, rates, cached_elements, share).build();
+                      std::span<const Piece> pieces = {}, std::span<const Bucket> buckets = {}) {
+  return detail::PlanBuilder(layout, settings, rates, cached_elements, pieces, buckets).build();
 }
 
 }  // namespace flatstep

@@ -5,6 +5,7 @@
 //   group       the slots that share one norm (normalisation group)
 //   chunk       the grain of norms, and in which threads share work
 //   stage       chunks that are normed, then passed, while their gradient is still in the cache
+//   bucket      chunks whose gradients come, and whose parameters go, in one message
 //   stretch     neighbouring stages that the threads share stage by stage, or each as a whole
 //
 // make_plan.hpp makes it, at construction and again when a rate is set by hand.
@@ -69,6 +70,7 @@ struct Chunk {
   std::size_t slot;
   std::size_t offset;
   std::size_t size;
+  std::size_t place;  ///< among all chunks of the network, whoever takes them
 };
 
 /// What a slot's gradient is multiplied by before normalisation.
@@ -86,6 +88,10 @@ struct PlanSlot {
   std::size_t group = none;
   std::size_t chunk_begin = 0;
   std::size_t chunk_end = 0;
+  std::size_t place_begin = 0;  ///< of the whole slot's chunks, whoever takes them
+  std::size_t place_end = 0;
+  std::size_t whole_size = 0;  ///< the elements of the whole slot
+  bool is_whole = true;        ///< all of them are this plan's
 };
 
 /// Neighbouring chunks, and the groups to be normed before they are passed, if any.
@@ -114,12 +120,17 @@ struct Plan {
   std::vector<PlanSlot> slots;
   std::vector<std::size_t> order;  ///< active slots, in the order of their chunks
   std::vector<Chunk> chunks;
+  std::size_t places = 0;      ///< how many chunks the whole network has
+  std::vector<Stage> buckets;  ///< chunks that come and go together, where they do
   std::vector<Stage> stages;
   std::vector<Stretch> stretches;
   std::vector<std::size_t> callback_slots;
   std::vector<std::size_t> trusting_slots;  ///< those with a trust ratio
   /// Every norm and look comes before anything is changed. There is only one stage then.
   bool looks_first = false;
+
+  /// Whether anything comes of the looks at gradients.
+  bool needs_looks() const { return on_nonfinite != OnNonfinite::propagate || !groups.empty(); }
 };
 
 }  // namespace flatstep

@@ -21,8 +21,8 @@ template <class T>
 class Norms {
  public:
   explicit Norms(const Plan& plan)
-      : sums_(plan.chunks.size(), ScaledSum{0, 0}),
-        finite_(plan.chunks.size(), 1),
+      : sums_(plan.places, ScaledSum{0, 0}),
+        finite_(plan.places, 1),
         slot_sums_(plan.slots.size()),
         group_norms_(plan.groups.size(), {no_value, 0}),
         group_factors_(plan.groups.size(), {no_value, 0}) {}
@@ -35,16 +35,16 @@ class Norms {
       const T* const gradient = step.memory.gradients[chunk.slot];
       const ElementType type = step.memory.type_of(chunk.slot);
       if (step.plan.slots[chunk.slot].group != none) {
-        sums_[c] = type == ElementType::same
-                       ? step.kernels.sum_of_squares(gradient + chunk.offset, chunk.size)
-                       : step.kernels.elements.sum_of_squares(
-                             type, element(gradient, type, chunk.offset), chunk.size);
-        finite_[c] = std::isfinite(sums_[c].sum);
+        sums_[chunk.place] = type == ElementType::same
+                                 ? step.kernels.sum_of_squares(gradient + chunk.offset, chunk.size)
+                                 : step.kernels.elements.sum_of_squares(
+                                       type, element(gradient, type, chunk.offset), chunk.size);
+        finite_[chunk.place] = std::isfinite(sums_[chunk.place].sum);
       } else if (looks) {
-        finite_[c] = type == ElementType::same
-                         ? step.kernels.all_finite(gradient + chunk.offset, chunk.size)
-                         : step.kernels.elements.all_finite(
-                               type, element(gradient, type, chunk.offset), chunk.size);
+        finite_[chunk.place] = type == ElementType::same
+                                   ? step.kernels.all_finite(gradient + chunk.offset, chunk.size)
+                                   : step.kernels.elements.all_finite(
+                                         type, element(gradient, type, chunk.offset), chunk.size);
       }
     }
   }
@@ -54,17 +54,17 @@ class Norms {
   bool exchange(const Step<T>& step, const Exchange& exchange) {
     return detail::exchange_chunks<4>(
         step.plan, exchange, step.mode,
-        [&](std::size_t c) {
+        [&](std::size_t place) {
           SumOfSquares sum;
-          sum.add(sums_[c]);
+          sum.add(sums_[place]);
           const auto [large, normal, small] = sum.parts();
-          return std::array{large, normal, small, finite_[c] == 0 ? 1.0 : 0.0};
+          return std::array{large, normal, small, finite_[place] == 0 ? 1.0 : 0.0};
         },
-        [&](std::size_t c, std::span<const double, 4> found) {
-          sums_[c] = found[0] != 0   ? ScaledSum{found[0], norm_exponent}
-                     : found[2] != 0 ? ScaledSum{found[2], -norm_exponent}
-                                     : ScaledSum{found[1], 0};
-          finite_[c] = found[3] == 0;
+        [&](std::size_t place, std::span<const double, 4> found) {
+          sums_[place] = found[0] != 0   ? ScaledSum{found[0], norm_exponent}
+                         : found[2] != 0 ? ScaledSum{found[2], -norm_exponent}
+                                         : ScaledSum{found[1], 0};
+          finite_[place] = found[3] == 0;
         });
   }
 
@@ -77,7 +77,7 @@ class Norms {
       for (const std::size_t i : group.slots) {
         const PlanSlot& slot = step.plan.slots[i];
         SumOfSquares sum;
-        for (std::size_t c = slot.chunk_begin; c < slot.chunk_end; ++c) sum.add(sums_[c]);
+        for (std::size_t c = slot.place_begin; c < slot.place_end; ++c) sum.add(sums_[c]);
         slot_sums_[i] = sum;
         total.add(sum, step.scales[slot.scaled]);
       }
@@ -93,8 +93,8 @@ class Norms {
   bool all_finite() const { return std::find(finite_.begin(), finite_.end(), 0) == finite_.end(); }
 
   bool is_finite(const PlanSlot& slot) const {
-    return std::all_of(finite_.begin() + static_cast<std::ptrdiff_t>(slot.chunk_begin),
-                       finite_.begin() + static_cast<std::ptrdiff_t>(slot.chunk_end),
+    return std::all_of(finite_.begin() + static_cast<std::ptrdiff_t>(slot.place_begin),
+                       finite_.begin() + static_cast<std::ptrdiff_t>(slot.place_end),
                        [](char finite) { return finite != 0; });
   }
 
@@ -107,7 +107,7 @@ class Norms {
   double group_factor(std::size_t group) const { return group_factors_[group].get(); }
 
  private:
-  // Per chunk.
+  // Per chunk of the whole network.
   std::vector<ScaledSum> sums_;
   std::vector<char> finite_;
   // Per slot.

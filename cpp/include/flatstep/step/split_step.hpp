@@ -32,14 +32,16 @@ class SplitStep {
   /// @param monitor look at every update
   SplitStep(const Layout& layout, const Plan& plan, bool monitor)
       : monitor_(monitor),
-        monitored_(monitor ? plan.chunks.size() : 0),
-        trusted_(plan.trusting_slots.empty() ? 0 : plan.chunks.size()),
+        monitored_(monitor ? plan.places : 0),
+        trusted_(plan.trusting_slots.empty() ? 0 : plan.places),
         trust_ratios_(plan.trusting_slots.empty() ? 0 : layout.slots.size(), no_value) {
     std::size_t elements = 0;
     std::size_t state_elements = 0;
     std::size_t split_elements = 0;
     for (std::size_t i = 0; i < layout.slots.size(); ++i) {
       if (!plan.slots[i].active || !is_written_whole(plan, i)) continue;
+      // A callback's slot is one part's alone.
+      if (run_of(plan, i).callback != nullptr && !plan.slots[i].is_whole) continue;
       const LayoutSlot& slot = layout.slots[i];
       written_.push_back({i, elements, state_elements, split_elements, {}});
       elements += slot.size;
@@ -66,12 +68,22 @@ class SplitStep {
   /// Whether that of any slot is.
   bool splits_any() const { return monitor_ || !written_.empty(); }
 
-  /// Writes down the updates of the slots with callbacks, then their state; false, with nothing
-  /// changed, where one fails.
-  bool write_whole(const Step<T>& step, const Passes<T>& passes, const Rates& rates) {
+  /// Writes down the updates of the slots with callbacks; false, with nothing changed, where one
+  /// fails, here or where another engine of the network calls it.
+  bool write_whole(const Step<T>& step, const Passes<T>& passes, const Rates& rates,
+                   const Agreement& agree) {
+    bool done = true;
     for (const Written& written : written_) {
-      if (is_callback(step, written) && !call(step, passes, rates, written)) return false;
+      done = done && (!is_callback(step, written) || call(step, passes, rates, written));
     }
+    if (agree && !step.plan.callback_slots.empty()) {
+      done = detail::called(step.mode, [&] { return agree(done); }) && done;
+    }
+    return done;
+  }
+
+  /// Then their state.
+  void commit_states(const Step<T>& step, const Passes<T>& passes) {
     for (const Written& written : written_) {
       if (!is_callback(step, written)) continue;
       const T* from = states_.data() + written.state;
@@ -81,7 +93,6 @@ class SplitStep {
         from += slot.state[a].size;
       }
     }
-    return true;
   }
 
   /// Looks at what trust ratios are to scale of these chunks, and writes down the updates that wait
@@ -118,7 +129,7 @@ class SplitStep {
         look.update.add(step.kernels.sum_of_squares(looked_at, size));
         look.parameter.add(step.kernels.sum_of_squares(part.parameter, size));
       }
-      trusted_[c] = look;
+      trusted_[chunk.place] = look;
     }
   }
 
@@ -203,7 +214,7 @@ class SplitStep {
       }
       tile.store_result();
     }
-    if (monitor_) monitored_[c] = look;
+    if (monitor_) monitored_[chunk.place] = look;
   }
 
   /// Makes what monitoring saw of this engine's chunks what it saw of all chunks.
@@ -262,28 +273,28 @@ class SplitStep {
                              std::vector<Look>& looks) {
     return detail::exchange_chunks<8>(
         step.plan, exchange, step.mode,
-        [&](std::size_t c) {
-          const auto update = looks[c].update.parts();
-          const auto parameter = looks[c].parameter.parts();
+        [&](std::size_t place) {
+          const auto update = looks[place].update.parts();
+          const auto parameter = looks[place].parameter.parts();
           return std::array{update[0],
                             update[1],
                             update[2],
                             parameter[0],
                             parameter[1],
                             parameter[2],
-                            static_cast<double>(looks[c].clipped),
-                            looks[c].state_finite ? 0.0 : 1.0};
+                            static_cast<double>(looks[place].clipped),
+                            looks[place].state_finite ? 0.0 : 1.0};
         },
-        [&](std::size_t c, std::span<const double, 8> found) {
-          looks[c] = {SumOfSquares::of_parts(found.template first<3>()),
-                      SumOfSquares::of_parts(found.template subspan<3, 3>()),
-                      static_cast<std::size_t>(found[6]), found[7] == 0};
+        [&](std::size_t place, std::span<const double, 8> found) {
+          looks[place] = {SumOfSquares::of_parts(found.template first<3>()),
+                          SumOfSquares::of_parts(found.template subspan<3, 3>()),
+                          static_cast<std::size_t>(found[6]), found[7] == 0};
         });
   }
 
   static Measured sum_over(const std::vector<Look>& looks, const PlanSlot& slot) {
     Look sum;
-    for (std::size_t c = slot.chunk_begin; c < slot.chunk_end; ++c) {
+    for (std::size_t c = slot.place_begin; c < slot.place_end; ++c) {
       sum.update.add(looks[c].update, 1.0);
       sum.parameter.add(looks[c].parameter, 1.0);
       sum.clipped += looks[c].clipped;
@@ -383,7 +394,7 @@ class SplitStep {
   }
 
   bool monitor_;
-  // Per chunk.
+  // Per chunk of the whole network.
   std::vector<Look> monitored_;
   std::vector<Look> trusted_;
   std::vector<double> trust_ratios_;  ///< per slot

@@ -24,6 +24,7 @@ struct StoredArray {
   T* numbers = nullptr;
   std::byte* codes = nullptr;
   float* scales = nullptr;
+  std::size_t first_block = 0;  ///< the number of its first one in the whole slot
 
   /// Those of the block that begins there; nullptr where there are none.
   float* scales_of(std::size_t offset) const {
@@ -69,6 +70,7 @@ std::vector<StoredSlot<T>> stored_slots(const Layout& layout,
     for (const StateArray& array : slot.state) {
       StoredArray<T> a;
       a.code = array.code;
+      a.first_block = slot.first_block;
       if (array.code == StateCode::none) {
         a.numbers = memory.numbers.data() + array.place;
       } else {
@@ -135,7 +137,8 @@ void write_state(const KernelTable<T>& kernels, const StoredArray<T>& array, std
   if constexpr (std::is_same_v<T, float>) {
     const std::size_t code = static_cast<std::size_t>(array.code);
     kernels.storage.codes[code].encode(from, array.codes + offset * bytes_of(array.code),
-                                       array.scales_of(offset), size, dither, offset / code_block);
+                                       array.scales_of(offset), size, dither,
+                                       array.first_block + offset / code_block);
   }
 }
 

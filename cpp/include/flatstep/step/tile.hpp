@@ -157,7 +157,9 @@ void Passes<T>::pass_stored(const Step<T>& step, std::size_t slot, std::size_t o
           array.scales_of(offset),
           Dither(step.storage_seed, static_cast<std::uint64_t>(step.iteration), slot, a)};
     }
-    part.block = offset / code_block;
+    if (!stored.state.empty()) {
+      part.block = stored.state.front().first_block + offset / code_block;
+    }
     const bool regularizes = step.plan.runs[run].regularizes();
     kernels_of(step.kernels, step.plan.runs[run]).stored[regularizes](part, constants_[run]);
   }
