@@ -303,10 +303,81 @@ def test_follows_other_memory() -> None:
     assert values(model) == values(twin)
 
 
+NARROW = fs.MultiLayerConfiguration(
+    updater=fs.Adam(1e-3), master="split",
+    layers={str(n): fs.LayerConfiguration(state_storage="8bit") for n in (0, 2, 3)},
+)  # fmt: skip
+
+
+def values_16(model: Any) -> list[list[int]]:
+    return [p.detach().view(torch.int16).flatten().tolist() for p in model.parameters()]
+
+
+def test_bfloat16_models_are_stepped_where_they_are() -> None:
+    """With the bits of a float32 model that has the same gradients."""
+    model = model_of(dtype=torch.bfloat16)
+    wide = model_of(dtype=torch.bfloat16).float()
+    optimizer = Optimizer(model.named_parameters(), NARROW)
+    twin = Optimizer(wide.named_parameters(), NARROW)
+    for array, tensor in zip(
+        optimizer.updater.parameters.values(), model.parameters(), strict=True
+    ):
+        assert array.ctypes.data == tensor.data_ptr()
+    for _ in range(5):
+        optimizer.zero_grad()
+        backward(model)
+        for parameter, other in zip(model.parameters(), wide.parameters(), strict=True):
+            assert parameter.grad.dtype == torch.bfloat16
+            other.grad = parameter.grad.float()
+        optimizer.step()
+        twin.step()
+    for key, parameter in zip(optimizer.updater.parameters, wide.parameters(), strict=True):
+        np.testing.assert_array_equal(optimizer.updater.master(key), parameter.detach().numpy())
+    assert values_16(model) == values_16(wide.to(torch.bfloat16))
+
+
+def test_state_dict_of_a_bfloat16_model_goes_on_bit_for_bit() -> None:
+    model = model_of(dtype=torch.bfloat16)
+    optimizer = Optimizer(model.named_parameters(), NARROW)
+    train(model, optimizer, 5)
+    file = io.BytesIO()
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    twin = model_of(7, torch.bfloat16)
+    twin.load_state_dict(saved["model"])
+    other = Optimizer(twin.named_parameters(), NARROW)
+    other.load_state_dict(saved["optimizer"])
+    for each, taker in ((model, optimizer), (twin, other)):
+        train(each, taker, 5)
+    assert values_16(model) == values_16(twin)
+    assert other.updater == optimizer.updater
+
+
+def test_what_has_no_gradient_stays_in_narrow_storage_too() -> None:
+    model = model_of(dtype=torch.bfloat16)
+    optimizer = Optimizer(model.named_parameters(), NARROW)
+    train(model, optimizer, 3)
+    place = [*optimizer.updater.parameters].index("2_weight")
+
+    def left_alone() -> list[bytes]:
+        kept = optimizer.updater._kept(place).values()
+        return [array.tobytes() for array in (optimizer.updater.parameters["2_weight"], *kept)]
+
+    before = left_alone()
+    optimizer.zero_grad()
+    backward(model)
+    model[2].weight.grad = None
+    optimizer.step()
+    assert left_alone() == before
+
+
 def test_errors_change_nothing() -> None:
     with pytest.raises(TypeError, match="configuration: expected a MultiLayerConfiguration"):
         Optimizer(model_of().parameters(), fs.Adam())
-    with pytest.raises(TypeError, match=r"expected torch.float32 or torch.float64, got torch.bflo"):
+    with pytest.raises(TypeError, match=r"expected one of torch.float32, .* got torch.complex64"):
+        Optimizer([torch.nn.Parameter(torch.zeros(2, dtype=torch.complex64))], ADAM)
+    with pytest.raises(ValueError, match='expected "split" or "full" for a bfloat16 parameter'):
         Optimizer(model_of(dtype=torch.bfloat16).named_parameters(), ADAM)
     with pytest.raises(ValueError, match=r"0\.weight: expected a tensor on the CPU.*model.cpu\(\)"):
         Optimizer(model_of().to("meta").named_parameters(), ADAM)

@@ -10,6 +10,7 @@ import array
 import ctypes
 import gc
 import importlib.util
+import sys
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -190,11 +191,18 @@ def test_shape_order_and_strides_are_kept() -> None:
         fs.MultiLayerUpdater(SGD, {"0_W": strided})
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.int64, np.bool_])
-def test_the_updater_judges_the_dtype(dtype: Any) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "error", "text"),
+    [
+        (np.int64, TypeError, "expected dtype float32 or float64"),
+        (np.bool_, TypeError, "expected dtype float32 or float64"),
+        (np.float16, ValueError, 'master: expected "full" for a float16 parameter'),
+    ],
+)
+def test_the_updater_judges_the_dtype(dtype: Any, error: type[Exception], text: str) -> None:
     view = fs.as_views(OnlyDLPack(memory(dtype)))
     assert view.dtype == dtype
-    with pytest.raises(TypeError, match=r'parameter "0_W": expected dtype float32 or float64'):
+    with pytest.raises(error, match=f'^parameter "0_W": {text}'):
         fs.MultiLayerUpdater(SGD, {"0_W": view})
 
 
@@ -414,10 +422,49 @@ def test_refuses_tensors_that_numpy_cannot_have() -> None:
     import torch
 
     for tensor in (
-        torch.zeros(3, dtype=torch.bfloat16),
+        torch.zeros(3, dtype=torch.float8_e4m3fn),
         torch.zeros(3, device="meta"),
         torch.zeros(3, 3).to_sparse(),
         torch.zeros(3, dtype=torch.complex64).conj(),
     ):
         with pytest.raises(ValueError, match=r"got Tensor"):
             fs.as_views(tensor)
+
+
+@needs_torch
+def test_bfloat16_of_pytorch() -> None:
+    import ml_dtypes
+    import torch
+
+    tensor = torch.arange(6.0).reshape(2, 3).to(torch.bfloat16)
+    for owner in (tensor, tensor.T, tensor[:, ::2], tensor[0, 0], tensor[:0]):
+        view = fs.as_views(owner)
+        assert view.dtype == ml_dtypes.bfloat16
+        assert view.flags.writeable
+        assert view.ctypes.data == owner.data_ptr() or not view.size
+        assert view.shape == tuple(owner.shape)
+        assert [s // 2 for s in view.strides] == list(owner.stride()) or not view.size
+        np.testing.assert_array_equal(view.astype(np.float32), owner.float().numpy())
+    parameter = torch.nn.Parameter(tensor)
+    config = fs.MultiLayerConfiguration(updater=fs.Sgd(0.5), master="split")
+    updater = fs.MultiLayerUpdater(config, fs.as_views({"0_W": parameter.detach()}))
+    updater.step(fs.as_views({"0_W": torch.ones(2, 3, dtype=torch.bfloat16)}))
+    assert parameter.tolist() == (np.arange(6.0).reshape(2, 3) - 0.5).tolist()
+
+
+@needs_torch
+def test_refuses_bfloat16_that_cannot_be_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    tensor = torch.ones(3, 3, dtype=torch.bfloat16)
+    for other, why in (
+        (torch.nn.Parameter(tensor), r"got Parameter: .*tensor\.detach\(\)$"),
+        (tensor.to("meta"), "got Tensor whose __dlpack_device__ fails"),
+        (tensor.to_sparse(), "got Tensor: an int16 view fails: "),
+        (torch._neg_view(tensor), "got Tensor: an int16 view fails: .*negative bit"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            fs.as_views(other)
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    with pytest.raises(ValueError, match="ml_dtypes, which is not installed: pip install"):
+        fs.as_views(tensor)

@@ -22,6 +22,10 @@ import flatstep as fs
 EXAMPLES = Path(__file__).parent.parent / "examples"
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; "  # so that importing it fails
 TORCH_MISSING = "examples/torch_dlpack.py needs PyTorch, which is not installed: pip install torch"
+BFLOAT16_MISSING = TORCH_MISSING.replace("torch_dlpack", "torch_bfloat16")
+ML_DTYPES_MISSING = (
+    "examples/torch_bfloat16.py needs ml_dtypes, which is not installed: pip install ml_dtypes"
+)
 JAX_MISSING = "examples/jax_dlpack.py needs JAX, which is not installed: pip install jax"
 
 #: The extra "test" has what the examples need, but not PyTorch.
@@ -81,8 +85,9 @@ def test_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert ("--seed" in result.stdout) == (importlib.util.find_spec("jax") is not None)
         assert "--seed" in result.stdout or result.stderr.strip() == JAX_MISSING
         return
-    if name == "torch_dlpack" and not HAS_TORCH:
-        with pytest.raises(SystemExit, match=f"^{TORCH_MISSING}$"):
+    if name.startswith("torch_") and not HAS_TORCH:
+        missing = TORCH_MISSING if name == "torch_dlpack" else BFLOAT16_MISSING
+        with pytest.raises(SystemExit, match=f"^{missing}$"):
             load_example(name)
         return
     example = load_example(name)
@@ -175,6 +180,33 @@ def test_torch_dlpack_says_that_pytorch_is_missing() -> None:
     path = str(EXAMPLES / "torch_dlpack.py")
     result = start("-c", f"{WITHOUT_TORCH} import runpy; runpy.run_path({path!r})")
     assert (result.returncode, result.stderr.strip()) == (1, TORCH_MISSING)
+
+
+def test_torch_bfloat16() -> None:
+    if not HAS_TORCH:
+        result = start(str(EXAMPLES / "torch_bfloat16.py"))
+        assert (result.returncode, result.stderr.strip()) == (1, BFLOAT16_MISSING)
+        return
+    report = run_example("torch_bfloat16", "--steps", "700", "--state", "8bit")
+    assert re.search("^2_weight .* 8bit state, split master$", report, re.MULTILINE)
+    assert "bfloat16, in shared memory: 6 of 6 parameters\n" in report
+    assert only(r"kept beside them: (\S+) bytes", report) < 4.5
+    rows = re.findall(r"^ *\d+  +(\S+)  +(\S+)  +(\S+)$", report, re.MULTILINE)
+    losses = [[float(loss) for loss in row] for row in rows]
+    assert len(losses) == 6
+    assert all(abs(ours - wide) < 0.02 for ours, _, wide in losses)
+    ours, rounded_away, wide = losses[-1]
+    assert rounded_away > 1.5 * max(ours, wide)
+
+
+@pytest.mark.parametrize(
+    ("without", "text"), [("torch", BFLOAT16_MISSING), ("ml_dtypes", ML_DTYPES_MISSING)]
+)
+def test_torch_bfloat16_says_what_is_missing(without: str, text: str) -> None:
+    path = str(EXAMPLES / "torch_bfloat16.py")
+    absent = WITHOUT_TORCH.replace("torch", without)
+    result = start("-c", f"{absent} import runpy; runpy.run_path({path!r})")
+    assert (result.returncode, result.stderr.strip()) == (1, text)
 
 
 # --------------------------------------------------------------------------------------------- LSTM

@@ -8,6 +8,7 @@
 #include <flatstep/threads.hpp>
 
 #include "../tests/random_numbers.hpp"
+#include "../tests/scalar_elements.hpp"
 
 #include <algorithm>
 #include <array>
@@ -15,6 +16,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
 #include <iterator>
 #include <limits>
@@ -107,6 +109,8 @@ struct Case {
   NetworkConfiguration configuration;
   std::vector<SlotName> names;
   std::vector<std::size_t> sizes;
+  /// Of parameters and gradients, per slot. What a parameter cannot be without a master it is not.
+  std::vector<ElementType> types, gradient_types;
   Flavour parameters, gradients;
   std::uint64_t seed = 0;
   std::int64_t iteration = 0;
@@ -163,6 +167,33 @@ inline UpdaterConfiguration updater(Bytes& in) {
     }
   }
   return updater;
+}
+
+inline StateStorage state_storage(Bytes& in) {
+  return in.pick({StateStorage::bits_8, StateStorage::bits_16, StateStorage::full});
+}
+
+/// How a case's numbers are kept: about half of them in fewer bits.
+inline void read_storage(Bytes& in, Case& c) {
+  NetworkConfiguration& configuration = c.configuration;
+  configuration.storage_seed = in.byte();
+  if (in.one_in(2) && !c.is_double) configuration.state_storage = state_storage(in);
+  if (in.one_in(2)) configuration.master = in.pick({Master::split, Master::full});
+  for (auto& [name, layer] : configuration.layers) {
+    if (in.one_in(3) && !c.is_double) layer.state_storage = state_storage(in);
+  }
+  const bool mixes = in.one_in(2);
+  for (std::size_t i = 0; i < c.names.size(); ++i) {
+    const std::size_t of_parameter = in.below(configuration.master == Master::full ? 3 : 2);
+    const bool is_narrow = configuration.master.has_value() && !c.is_double && of_parameter > 0;
+    c.types.push_back(!is_narrow          ? ElementType::same
+                      : of_parameter == 1 ? ElementType::bfloat16
+                                          : ElementType::float16);
+    const auto of_gradient =
+        c.is_double ? in.pick({ElementType::same, ElementType::float32})
+                    : in.pick({ElementType::same, ElementType::bfloat16, ElementType::float16});
+    c.gradient_types.push_back(mixes ? of_gradient : ElementType::same);
+  }
 }
 
 inline std::vector<double> coefficients() { return {0.0, 0.0, 0.0, 1e-3, 0.5, 1e-40, 1e30, 1e300}; }
@@ -235,47 +266,132 @@ inline Case read_case(std::span<const std::uint8_t> bytes) {
     }
     configuration.layers[std::to_string(layer)] = own;
   }
+  read_storage(in, c);
   return c;
 }
+
+inline NetworkSettings settings_of(const Case& c) {
+  std::vector<std::span<const std::size_t>> shapes;
+  for (const std::size_t& size : c.sizes) shapes.emplace_back(&size, 1);
+  return resolve(c.configuration, c.names, shapes);
+}
+
+/// What a case's memory holds, as numbers: per slot, and of state per slot and array.
+template <class T>
+struct Numbers {
+  std::vector<std::vector<T>> parameters, gradients;
+  std::vector<std::vector<std::vector<T>>> state;
+};
+
+/// An array of elements of some type.
+template <class T>
+class Elements {
+ public:
+  Elements(ElementType type, std::size_t size)
+      : type_(type), size_(size), bytes_(size * bytes_of(type, sizeof(T))) {}
+
+  /// Takes the numbers, rounded.
+  void set(const std::vector<T>& values) {
+    for (std::size_t i = 0; i < size_; ++i) {
+      switch (type_) {
+        case ElementType::same:
+          put(i, values[i]);
+          break;
+        case ElementType::float32:
+          put(i, static_cast<float>(values[i]));
+          break;
+        case ElementType::bfloat16:
+          put(i, tests::to_bfloat16(static_cast<float>(values[i])));
+          break;
+        case ElementType::float16:
+          put(i, tests::to_float16(static_cast<float>(values[i])));
+      }
+    }
+  }
+
+  std::vector<T> numbers() const {
+    std::vector<T> values(size_);
+    for (std::size_t i = 0; i < size_; ++i) {
+      switch (type_) {
+        case ElementType::same:
+          values[i] = get<T>(i);
+          break;
+        case ElementType::float32:
+          values[i] = get<float>(i);
+          break;
+        case ElementType::bfloat16:
+          values[i] = tests::of_bfloat16(get<std::uint16_t>(i));
+          break;
+        case ElementType::float16:
+          values[i] = tests::of_float16(get<std::uint16_t>(i));
+      }
+    }
+    return values;
+  }
+
+  ParameterMemory<T> memory() { return {bytes_.data(), size_, type_}; }
+  /// A pointer as steps take it, whatever it points to.
+  T* data() { return reinterpret_cast<T*>(bytes_.data()); }
+
+ private:
+  template <class E>
+  void put(std::size_t i, E element) {
+    std::memcpy(bytes_.data() + i * sizeof(E), &element, sizeof(E));
+  }
+  template <class E>
+  E get(std::size_t i) const {
+    E element;
+    std::memcpy(&element, bytes_.data() + i * sizeof(E), sizeof(E));
+    return element;
+  }
+
+  ElementType type_;
+  std::size_t size_;
+  std::vector<std::byte> bytes_;
+};
 
 /// A case on memory of its own, planned for a cache of that many elements.
 template <class T>
 class Network {
  public:
-  Network(const Case& c, std::size_t cached_elements)
-      : case_(c), settings_(resolve(c.configuration, c.names)) {
+  Network(const Case& c, std::size_t cached_elements) : case_(c), settings_(settings_of(c)) {
     std::vector<LayoutSlot> slots;
     for (std::size_t i = 0; i < c.sizes.size(); ++i) {
       LayoutSlot slot;
       slot.name = c.names[i];
       slot.shape = {c.sizes[i]};
       slot.size = c.sizes[i];
+      slot.type = c.types[i];
+      slot.master = settings_.slots[i].master;
       slots.push_back(slot);
-      parameters.push_back(numbers<T>(c.sizes[i], c.seed * 1000 + i, c.parameters));
-      gradients.emplace_back(c.sizes[i]);
+      parameters_.emplace_back(c.types[i], c.sizes[i]);
+      parameters_[i].set(fuzz::numbers<T>(c.sizes[i], c.seed * 1000 + i, c.parameters));
+      gradients_.emplace_back(c.gradient_types[i], c.sizes[i]);
     }
     layout = make_layout(std::move(slots), settings_);
-    memory.resize(layout.state_size);
-    state_.view = memory;
-    for (auto& parameter : parameters) pointers_.push_back(parameter.data());
-    for (auto& gradient : gradients) {
+    numbers_.resize(layout.kept_numbers);
+    bytes_.resize(layout.kept_bytes);
+    state_.memory = {numbers_, bytes_};
+    for (auto& parameter : parameters_) memory_.push_back(parameter.memory());
+    for (auto& gradient : gradients_) {
       read_.push_back(gradient.data());
       written_.push_back(gradient.data());
     }
-    state_.initialize(layout, settings_, pointers_);
+    state_.initialize_rates(settings_);
+    stored_ = stored_slots<T>(layout, std::span<const ParameterMemory<T>>(memory_), state_.memory);
+    initialize_stored<T>(layout, settings_, stored_, {});
     state_.counters.iteration = c.iteration;
-    engine_.emplace(layout, make_plan(layout, settings_, state_.rates, cached_elements), pointers_,
-                    state_.view, state_.averages, c.monitors);
+    engine_.emplace(layout, make_plan(layout, settings_, state_.rates, cached_elements), stored_,
+                    state_.averages, c.monitors);
   }
   Network(const Network&) = delete;
   Network& operator=(const Network&) = delete;
 
   void draw_gradients(int step) {
-    for (std::size_t i = 0; i < gradients.size(); ++i) {
-      gradients[i] =
-          numbers<T>(gradients[i].size(),
-                     c_seed() + static_cast<std::uint64_t>(100 * (step + 1)) + i, case_.gradients);
-      read_[i] = written_[i] = gradients[i].data();
+    for (std::size_t i = 0; i < gradients_.size(); ++i) {
+      gradients_[i].set(fuzz::numbers<T>(
+          case_.sizes[i], c_seed() + static_cast<std::uint64_t>(100 * (step + 1)) + i,
+          case_.gradients));
     }
   }
 
@@ -284,8 +400,30 @@ class Network {
     options.epoch = case_.epoch;
     options.batch_size = case_.batch_size;
     options.gradient_scale = case_.gradient_scale;
-    const StepMemory<T> given{read_, case_.applies ? std::span<T* const>() : written_};
+    const bool has_types =
+        std::ranges::count(case_.gradient_types, ElementType::same) != std::ssize(gradients_);
+    const StepMemory<T> given{
+        read_, case_.applies ? std::span<T* const>() : written_,
+        has_types ? std::span(case_.gradient_types) : std::span<const ElementType>()};
     return engine_->step(layout, given, state_, options).status;
+  }
+
+  Numbers<T> numbers() const {
+    const FlushSubnormals flush;
+    const KernelTable<T>& kernels = active_target().kernels<T>();
+    Numbers<T> found;
+    for (std::size_t i = 0; i < stored_.size(); ++i) {
+      found.gradients.push_back(gradients_[i].numbers());
+      found.parameters.emplace_back(layout.slots[i].size);
+      read_parameter(kernels, stored_[i], 0, layout.slots[i].size, found.parameters[i].data());
+      found.state.emplace_back();
+      for (std::size_t a = 0; a < stored_[i].state.size(); ++a) {
+        const std::size_t size = layout.slots[i].state[a].size;
+        found.state[i].emplace_back(size);
+        read_state(kernels, stored_[i].state[a], 0, size, found.state[i][a].data());
+      }
+    }
+    return found;
   }
 
   /// All that a step leaves behind. Which NaN it is says nothing.
@@ -296,10 +434,30 @@ class Network {
       using Bits = std::conditional_t<sizeof(X) == 4, std::uint32_t, std::uint64_t>;
       bits.push_back(std::isnan(x) ? ~std::uint64_t{0} : std::bit_cast<Bits>(x));
     };
-    for (const auto& array : parameters) std::for_each(array.begin(), array.end(), add);
-    for (const auto& array : gradients) std::for_each(array.begin(), array.end(), add);
-    std::for_each(memory.begin(), memory.end(), add);
-    for (std::size_t i = 0; i < parameters.size(); ++i) {
+    const auto add_all = [&](const std::vector<T>& values) {
+      std::for_each(values.begin(), values.end(), add);
+    };
+    const Numbers<T> found = numbers();
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      add_all(found.parameters[i]);
+      add_all(parameters_[i].numbers());
+      add_all(found.gradients[i]);
+      for (std::size_t a = 0; a < found.state[i].size(); ++a) {
+        add_all(found.state[i][a]);
+        const StoredArray<T>& array = stored_[i].state[a];
+        if (array.scales == nullptr) continue;
+        for (std::size_t k = 0; k < found.state[i][a].size(); ++k) {
+          const float scale = array.scales[k / code_block];
+          if (k % code_block == 0) add(scale);
+          if (std::isnan(scale)) continue;
+          for (std::size_t byte = 0; byte < bytes_of(array.code); ++byte) {
+            bits.push_back(
+                std::to_integer<std::uint64_t>(array.codes[k * bytes_of(array.code) + byte]));
+          }
+        }
+      }
+    }
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
       const SlotReport report = engine_->report(i);
       for (const double x :
            {report.gradient_norm, report.factor, report.update_norm, report.parameter_norm,
@@ -318,17 +476,19 @@ class Network {
   std::int64_t iteration() const { return state_.counters.iteration; }
 
   Layout layout;
-  std::vector<std::vector<T>> parameters;
-  std::vector<std::vector<T>> gradients;
-  std::vector<T> memory;
 
  private:
   std::uint64_t c_seed() const { return case_.seed * 1000 + 7; }
 
   const Case& case_;
   NetworkSettings settings_;
+  std::vector<Elements<T>> parameters_;
+  std::vector<Elements<T>> gradients_;
+  std::vector<T> numbers_;
+  std::vector<std::byte> bytes_;
   State<T> state_;
-  std::vector<T*> pointers_;
+  std::vector<ParameterMemory<T>> memory_;
+  std::vector<StoredSlot<T>> stored_;
   std::vector<const T*> read_;
   std::vector<T*> written_;
   std::optional<Engine<T>> engine_;
@@ -505,19 +665,21 @@ class ScalarOracle {
 
 inline constexpr std::size_t everything = std::size_t{1} << 40;
 
+/// What a step made of `before`, which is what it had read.
 template <class T>
-std::string compare_with_oracle(const Case& c, const Network<T>& before, const Network<T>& after,
-                                std::int64_t iteration) {
+std::string compare_with_oracle(const Case& c, const Network<T>& network, const Numbers<T>& before,
+                                const Numbers<T>& after, std::int64_t iteration) {
   for (std::size_t i = 0; i < before.parameters.size(); ++i) {
-    const ScalarOracle<T> oracle(c, before.settings(), i, iteration);
+    const ScalarOracle<T> oracle(c, network.settings(), i, iteration);
     if (!oracle.knows()) continue;
-    const LayoutSlot& slot = before.layout.slots[i];
+    if (!c.applies && c.gradient_types[i] != ElementType::same) continue;  // rounded once more
+    const LayoutSlot& slot = network.layout.slots[i];
     const std::size_t stride = 1 + slot.size / 100;  // of large slots a sample
     for (std::size_t k = 0; k < slot.size; k += stride) {
       Bounded<T> state[2];
       bool known = true;
       for (std::size_t a = 0; a < slot.state.size(); ++a) {
-        const T x = before.memory[slot.state[a].offset + k];
+        const T x = before.state[i][a][k];
         known = known && std::isfinite(x);
         state[a] = Bounded<T>::exact(x);
       }
@@ -534,7 +696,8 @@ std::string compare_with_oracle(const Case& c, const Network<T>& before, const N
         return text.str();
       }
       for (std::size_t a = 0; a < slot.state.size(); ++a) {
-        const T x = after.memory[slot.state[a].offset + k];
+        if (slot.state[a].code != StateCode::none) continue;  // storage_test looks at codes
+        const T x = after.state[i][a][k];
         if (state[a].holds(x)) continue;
         text << slot.name.key << " " << slot.state[a].description.name << "[" << k << "]: " << x
              << ", expected " << state[a].value << " ± " << state[a].error;
@@ -560,17 +723,13 @@ std::string check(const Case& c) {
   std::vector<StepStatus> statuses;
   std::string failure;
   const Target& plain = targets().back();  // emulated
-  with(plain, 1, everything, [&](Network<T>& network, int step) {
-    // A copy of all that the oracle reads.
-    Network<T> before(c, everything);
-    before.parameters = network.parameters;
-    before.memory = network.memory;
-    before.draw_gradients(step);
+  with(plain, 1, everything, [&](Network<T>& network, int) {
+    const Numbers<T> before = network.numbers();
     const std::int64_t iteration = network.iteration();
     statuses.push_back(network.step());
     expected.push_back(network.bits());
     if (failure.empty() && statuses.back() == StepStatus::done) {
-      failure = compare_with_oracle(c, before, network, iteration);
+      failure = compare_with_oracle(c, network, before, network.numbers(), iteration);
     }
   });
   if (!failure.empty()) return "oracle: " + failure;
@@ -599,7 +758,7 @@ inline std::string check_step_case(std::span<const std::uint8_t> bytes, bool* le
   if (legal != nullptr) *legal = false;
   try {
     const Case c = read_case(bytes);
-    resolve(c.configuration, c.names);  // throws for what is not legal
+    settings_of(c);  // throws for what is not legal
     if (legal != nullptr) *legal = true;
     return c.is_double ? check<double>(c) : check<float>(c);
   } catch (const std::invalid_argument&) {

@@ -59,28 +59,46 @@ namespace {
 
 constexpr std::size_t size = 300;
 
+/// What updaters are made as: looking at every update or not, with numbers in fewer bits or not.
+struct Kind {
+  bool monitors;
+  bool is_narrow;
+};
+
 /// A network of every kind of rate, with a callback, and all that belongs to it.
 struct Network {
+  explicit Network(const Kind& of) : kind(of) {}
+
+  Kind kind;
   std::vector<float> w = std::vector<float>(size, 1.0F);
+  std::vector<flatstep::bfloat16> w16 = std::vector<flatstep::bfloat16>(size, {0x3f80});  // 1
   std::vector<float> b = std::vector<float>(7, -2.0F);
   std::vector<float> gw = std::vector<float>(size, 0.5F);
   std::vector<float> gb = std::vector<float>(7, 3.0F);
   std::vector<float> sw = std::vector<float>(size, 0.0F);
   std::vector<float> sb = std::vector<float>(7, 0.0F);
 
-  static flatstep::NetworkConfiguration configuration() {
+  flatstep::NetworkConfiguration configuration() const {
     flatstep::NetworkConfiguration configuration;
     configuration.updater = flatstep::make_updater("Adam", {{"learning_rate", 0.125}});
     configuration.layers["1"].updater =
         flatstep::make_updater("Nesterovs", {{"learning_rate", 0.25}});
     configuration.gradient_normalization = flatstep::GradientNormalization::ClipL2PerLayer;
+    if (kind.is_narrow) {
+      configuration.master = flatstep::Master::split;
+      configuration.layers["0"].state_storage = flatstep::StateStorage::bits_8;
+      configuration.layers["1"].state_storage = flatstep::StateStorage::bits_16;
+    }
     return configuration;
   }
 
-  std::vector<flatstep::Slot<float>> slots() { return {{"0_W", w, {10, 30}}, {"1_b", b}}; }
+  std::vector<flatstep::Slot<float>> slots() {
+    if (kind.is_narrow) return {{"0_W", std::span(w16), {10, 30}}, {"1_b", b}};
+    return {{"0_W", w, {10, 30}}, {"1_b", b}};
+  }
 
   using Updater = flatstep::MultiLayerUpdater<float>;
-  Updater make(bool monitor) { return Updater(configuration(), slots(), monitor); }
+  Updater make() { return Updater(configuration(), slots(), kind.monitors); }
 
   void step(Updater& updater) {
     const std::vector<const float*> gradients{gw.data(), gb.data()};
@@ -94,7 +112,9 @@ struct Network {
       bytes.append(reinterpret_cast<const char*>(data), count * sizeof(*data));
     };
     for (const auto* values : {&w, &b, &gw, &gb, &sw, &sb}) add(values->data(), values->size());
-    add(updater.state_view().data(), updater.state_view().size());
+    add(w16.data(), w16.size());
+    add(updater.memory().numbers.data(), updater.memory().numbers.size());
+    add(updater.memory().bytes.data(), updater.memory().bytes.size());
     for (const flatstep::RateState& rate : updater.rates()) {
       for (const std::optional<double>& value : {rate.learning_rate, rate.momentum}) {
         const double number = value.value_or(-1.0);  // an empty one has bytes of no meaning
@@ -136,53 +156,60 @@ int fail_each(Work&& work, Check&& check) {
   }
 }
 
-class AllocationTest : public testing::TestWithParam<bool> {};
+class AllocationTest : public testing::TestWithParam<Kind> {};
 
 TEST_P(AllocationTest, ConstructionChangesNothingAndLeavesNothing) {
-  Network network;
+  Network network(GetParam());
   const std::vector<float> before = network.w;
-  const auto configuration = Network::configuration();
+  const auto configuration = network.configuration();
   const int failures =
-      fail_each([&] { Network::Updater(configuration, network.slots(), GetParam()); },
-                [&] { EXPECT_EQ(network.w, before); });
+      fail_each([&] { Network::Updater(configuration, network.slots(), GetParam().monitors); },
+                [&] {
+                  EXPECT_EQ(network.w, before);
+                  for (const flatstep::bfloat16 x : network.w16) ASSERT_EQ(x.bits, 0x3f80);
+                });
   EXPECT_GT(failures, 20);
 }
 
 TEST_P(AllocationTest, RatesAreReplacedWholeOrNotAtAll) {
-  Network network;
-  auto updater = network.make(GetParam());
+  Network network(GetParam());
+  auto updater = network.make();
   network.step(updater);
   const std::string before = network.digest(updater);
 
-  Network twin;  // the same steps without a failure
-  auto expected = twin.make(GetParam());
+  Network twin(GetParam());  // the same steps without a failure
+  auto expected = twin.make();
   twin.step(expected);
   twin.step(expected);
-  const std::vector<float> next = twin.w;
+  const std::string next = twin.digest(expected);
 
   auto rates = updater.rates();
   rates[0].learning_rate = 0.5;
-  const int failures = fail_each([&] { updater.set_rates(rates); },
-                                 [&] {
-                                   ASSERT_EQ(network.digest(updater), before);
-                                   // The next step, and all as it was before it again.
-                                   const Network kept = network;
-                                   const std::vector<float> state(updater.state_view().begin(),
-                                                                  updater.state_view().end());
-                                   const flatstep::Counters counters = updater.counters();
-                                   network.step(updater);
-                                   EXPECT_EQ(network.w, next);
-                                   std::ranges::copy(kept.w, network.w.begin());
-                                   std::ranges::copy(kept.b, network.b.begin());
-                                   std::ranges::copy(state, updater.state_view().begin());
-                                   updater.counters() = counters;
-                                 });
+  const int failures =
+      fail_each([&] { updater.set_rates(rates); },
+                [&] {
+                  ASSERT_EQ(network.digest(updater), before);
+                  // The next step, and all as it was before it again.
+                  const Network kept = network;
+                  const auto& memory = updater.memory();
+                  const std::vector<float> numbers(memory.numbers.begin(), memory.numbers.end());
+                  const std::vector<std::byte> bytes(memory.bytes.begin(), memory.bytes.end());
+                  const flatstep::Counters counters = updater.counters();
+                  network.step(updater);
+                  EXPECT_EQ(network.digest(updater), next);
+                  std::ranges::copy(kept.w, network.w.begin());
+                  std::ranges::copy(kept.w16, network.w16.begin());
+                  std::ranges::copy(kept.b, network.b.begin());
+                  std::ranges::copy(numbers, memory.numbers.begin());
+                  std::ranges::copy(bytes, memory.bytes.begin());
+                  updater.counters() = counters;
+                });
   EXPECT_GT(failures, 5);
   EXPECT_EQ(updater.rates()[0].learning_rate, 0.5);
   auto twin_rates = expected.rates();
   twin_rates[0].learning_rate = 0.5;
-  Network other;
-  auto anew = other.make(GetParam());
+  Network other(GetParam());
+  auto anew = other.make();
   other.step(anew);
   anew.set_rates(twin_rates);
   network.step(updater);
@@ -191,8 +218,8 @@ TEST_P(AllocationTest, RatesAreReplacedWholeOrNotAtAll) {
 }
 
 TEST_P(AllocationTest, AStepAndASumAllocateNothing) {
-  Network network;
-  auto updater = network.make(GetParam());
+  Network network(GetParam());
+  auto updater = network.make();
   network.step(updater);
   const std::vector<const float*> gradients{network.gw.data(), network.gb.data()};
   const std::vector<float*> written{network.gw.data(), network.gb.data()};
@@ -209,8 +236,13 @@ TEST_P(AllocationTest, AStepAndASumAllocateNothing) {
   EXPECT_EQ(network.sw, network.gw);
 }
 
-INSTANTIATE_TEST_SUITE_P(Monitor, AllocationTest, testing::Bool(),
-                         [](const auto& test) { return test.param ? "monitored" : "plain"; });
+INSTANTIATE_TEST_SUITE_P(Kinds, AllocationTest,
+                         testing::Values(Kind{false, false}, Kind{true, false}, Kind{false, true},
+                                         Kind{true, true}),
+                         [](const auto& test) {
+                           return std::string(test.param.monitors ? "monitored" : "plain") +
+                                  (test.param.is_narrow ? "_narrow" : "");
+                         });
 
 /// The threads of a large step are started by the first one: without memory it does without them.
 TEST(Allocation, AStepWithoutMemoryForThreadsIsTakenByOne) {

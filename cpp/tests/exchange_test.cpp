@@ -9,11 +9,13 @@
 #include <atomic>
 #include <barrier>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -65,6 +67,48 @@ class Meeting {
 
 const std::vector<std::size_t> sizes = {3 * chunk_size + 5, 7, chunk_size, 1, 2 * chunk_size, 100};
 
+template <class T>
+using Updaters = std::vector<std::unique_ptr<flatstep::MultiLayerUpdater<T>>>;
+
+/// One step of all, each on a thread; they must agree on what becomes of it.
+template <class T>
+StepStatus step_together(const Updaters<T>& updaters, std::span<const T* const> gradients,
+                         std::span<const flatstep::ElementType> types = {}) {
+  std::vector<StepStatus> statuses(updaters.size());
+  std::vector<std::jthread> threads;
+  for (std::size_t part = 0; part < updaters.size(); ++part) {
+    threads.emplace_back([&, part] {
+      std::vector<const T*> own;  // of the pieces of this part
+      const auto pieces = updaters[part]->pieces();
+      for (std::size_t i = 0; i < gradients.size(); ++i) {
+        const auto type = types.empty() ? flatstep::ElementType::same : types[i];
+        const std::size_t begin = pieces.empty() ? 0 : pieces[i].begin;
+        own.push_back(static_cast<const T*>(flatstep::element(gradients[i], type, begin)));
+      }
+      flatstep::StepOptions options;
+      options.batch_size = 3;
+      statuses[part] =
+          updaters[part]->step(std::span<const T* const>(own), types, options).status;
+    });
+  }
+  threads.clear();
+  for (const StepStatus status : statuses) EXPECT_EQ(status, statuses[0]);
+  return statuses[0];
+}
+
+template <class T>
+void add_reports(std::vector<std::uint64_t>& bits, const flatstep::MultiLayerUpdater<T>& updater) {
+  for (std::size_t i = 0; i < updater.layout().slots.size(); ++i) {
+    const flatstep::SlotReport report = updater.report(i);
+    for (const double x : {report.gradient_norm, report.group_norm, report.factor,
+                           report.learning_rate, report.trust_ratio, report.update_norm,
+                           report.parameter_norm, report.clipped_share,
+                           report.nonfinite ? 1.0 : 0.0}) {
+      bits.push_back(std::bit_cast<std::uint64_t>(x));
+    }
+  }
+}
+
 /// A network on memory of its own, stepped by as many updaters as there are parts.
 template <class T>
 class Network {
@@ -102,22 +146,9 @@ class Network {
   }
 
   StepStatus step() {
-    std::vector<StepStatus> statuses(updaters_.size());
-    std::vector<std::jthread> threads;
-    for (std::size_t part = 0; part < updaters_.size(); ++part) {
-      threads.emplace_back([&, part] {
-        std::vector<const T*> pointers;  // of the pieces of this part
-        for (std::size_t i = 0; i < gradients_.size(); ++i) {
-          pointers.push_back(gradients_[i].data() + piece(part, i).begin);
-        }
-        flatstep::StepOptions options;
-        options.batch_size = 3;
-        statuses[part] = updaters_[part]->step(std::span<const T* const>(pointers), options).status;
-      });
-    }
-    threads.clear();
-    for (const StepStatus status : statuses) EXPECT_EQ(status, statuses[0]);
-    return statuses[0];
+    std::vector<const T*> pointers;
+    for (const auto& gradient : gradients_) pointers.push_back(gradient.data());
+    return step_together<T>(updaters_, pointers);
   }
 
   /// Parameters, state, and what one of the updaters reports.
@@ -132,14 +163,8 @@ class Network {
         add_pieces(bits, i, [&](const auto& updater) { return updater.state(i, a); });
       }
       add_pieces(bits, i, [&](const auto& updater) { return updater.average(i); });
-      const flatstep::SlotReport report = updaters_[part]->report(i);
-      for (const double x :
-           {report.gradient_norm, report.group_norm, report.factor, report.learning_rate,
-            report.trust_ratio, report.update_norm, report.parameter_norm, report.clipped_share}) {
-        add(x);
-      }
-      add(report.nonfinite ? 1 : 0);
     }
+    add_reports(bits, *updaters_[part]);
     return bits;
   }
 
@@ -175,7 +200,7 @@ class Network {
   std::vector<std::vector<std::string>> hooks_;
   bool lost_ = false;
   Meeting meeting_;
-  std::vector<std::unique_ptr<flatstep::MultiLayerUpdater<T>>> updaters_;
+  Updaters<T> updaters_;
 };
 
 NetworkConfiguration configuration_of(std::string_view updater, GradientNormalization strategy,
@@ -266,6 +291,99 @@ TYPED_TEST(Exchange, ThatFailsAbandonsTheStep) {
   EXPECT_EQ(network.step(), StepStatus::abandoned);
   EXPECT_EQ(network.bits(), before) << "parameters, state and the last step's report";
   EXPECT_EQ(network.updater(0).counters().iteration, 1);
+}
+
+/// The same with bfloat16 parameters and gradients and state in fewer bits. Each updater keeps state,
+/// and lower halves, of its own, and steps its part of them; the other parts stay as they began: 0.
+class NarrowNetwork {
+ public:
+  NarrowNetwork(const NetworkConfiguration& configuration, std::size_t parts, bool monitor)
+      : meeting_(parts) {
+    flatstep::tests::Random random;
+    std::vector<flatstep::Slot<float>> slots;
+    for (const std::size_t size : sizes) {
+      parameters_.emplace_back(size);
+      gradients_.emplace_back(size);
+      for (auto* const array : {&parameters_.back(), &gradients_.back()}) {
+        const std::vector<float> values = random.values<float>(size);
+        for (std::size_t i = 0; i < size; ++i) {
+          const auto bits = std::bit_cast<std::uint32_t>(values[i]);
+          (*array)[i].bits = static_cast<std::uint16_t>(bits >> 16);
+        }
+      }
+    }
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+      slots.push_back(
+          {std::to_string(i / 2) + (i % 2 == 0 ? "_W" : "_b"), std::span(parameters_[i])});
+    }
+    for (std::size_t part = 0; part < parts; ++part) {
+      flatstep::Shared shared;
+      shared.share = {part, parts};
+      if (parts > 1) shared.exchange = meeting_.exchange_of(part);
+      updaters_.push_back(std::make_unique<flatstep::MultiLayerUpdater<float>>(
+          configuration, slots, monitor, std::span<float>(), shared));
+    }
+  }
+
+  StepStatus step() {
+    std::vector<const float*> pointers;
+    for (const auto& gradient : gradients_) {
+      pointers.push_back(reinterpret_cast<const float*>(gradient.data()));
+    }
+    const std::vector<flatstep::ElementType> types(sizes.size(), flatstep::ElementType::bfloat16);
+    return step_together<float>(updaters_, pointers, types);
+  }
+
+  /// Parameters; lower halves and state, piece by piece; and what one of the updaters reports.
+  std::vector<std::uint64_t> bits(std::size_t part = 0) const {
+    std::vector<std::uint64_t> bits;
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+      for (const flatstep::bfloat16 x : parameters_[i]) bits.push_back(x.bits);
+      for (const auto& updater : updaters_) {
+        const std::uint16_t* const lower = updater->stored()[i].lower;
+        bits.insert(bits.end(), lower, lower + updater->own_layout().slots[i].size);
+      }
+      for (std::size_t a = 0; a < updaters_[0]->layout().slots[i].state.size(); ++a) {
+        for (const auto& updater : updaters_) {
+          std::vector<float> own(updater->own_layout().slots[i].state[a].size);
+          updater->read_state(i, a, own);
+          for (const float x : own) bits.push_back(std::bit_cast<std::uint32_t>(x));
+        }
+      }
+    }
+    add_reports(bits, *updaters_[part]);
+    return bits;
+  }
+
+ private:
+  std::vector<std::vector<flatstep::bfloat16>> parameters_;
+  std::vector<std::vector<flatstep::bfloat16>> gradients_;
+  Meeting meeting_;
+  Updaters<float> updaters_;
+};
+
+TEST(NarrowStorage, OfSeveralUpdatersHasTheBitsOfOne) {
+  for (const std::string_view updater : {"Adam", "Lamb", "Lars"}) {
+    for (const auto storage : {flatstep::StateStorage::bits_16, flatstep::StateStorage::bits_8}) {
+      auto configuration =
+          configuration_of(updater, GradientNormalization::ClipL2PerLayer, Semantics::dl4j_1_0);
+      configuration.state_storage = storage;
+      configuration.master = flatstep::Master::split;
+      for (const bool monitor : {false, true}) {
+        NarrowNetwork one(configuration, 1, monitor);
+        for (int step = 0; step < 3; ++step) ASSERT_EQ(one.step(), StepStatus::done);
+        for (const std::size_t parts : {std::size_t{2}, std::size_t{5}, std::size_t{11}}) {
+          NarrowNetwork many(configuration, parts, monitor);
+          for (int step = 0; step < 3; ++step) ASSERT_EQ(many.step(), StepStatus::done);
+          for (std::size_t part = 0; part < parts; ++part) {
+            ASSERT_EQ(many.bits(part), one.bits())
+                << updater << ", " << to_string(storage) << ", part " << part << " of " << parts
+                << (monitor ? ", monitored" : "");
+          }
+        }
+      }
+    }
+  }
 }
 
 TEST(Share, IsCheckedWhenTheUpdaterIsMade) {

@@ -6,13 +6,17 @@
 #include <flatstep/threads.hpp>
 
 #include "random_numbers.hpp"
+#include "scalar_elements.hpp"
 
 #include <gtest/gtest.h>
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <fstream>
+#include <iterator>
+#include <span>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -30,8 +34,9 @@ class Hash {
   template <class T>
   void add(std::span<const T> values) {
     using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
-    for (const T x : values) value_ = (value_ ^ std::bit_cast<Bits>(x)) * 0x100000001b3;
+    for (const T x : values) add(std::bit_cast<Bits>(x));
   }
+  void add(std::uint64_t number) { value_ = (value_ ^ number) * 0x100000001b3; }
 
   std::string text() const {
     char digits[17];
@@ -66,6 +71,47 @@ void add_steps(Hash& hash, const flatstep::NetworkConfiguration& configuration) 
   }
   for (const std::vector<T>& array : parameters) hash.add(std::span<const T>(array));
   hash.add(std::span<const T>(updater.state_view()));
+}
+
+/// The same with parameters in bfloat16, their lower halves kept, gradients in float16, and state in
+/// fewer bits; the smallest array's state is full.
+void add_narrow_steps(Hash& hash, const flatstep::NetworkConfiguration& configuration) {
+  const std::size_t sizes[] = {20011, 275, 5000, 1};
+  const char* const keys[] = {"0_W", "0_b", "1_W", "1_b"};
+  const std::vector<flatstep::ElementType> types(std::size(sizes), flatstep::ElementType::float16);
+  flatstep::tests::Random random;
+  std::vector<std::vector<flatstep::bfloat16>> parameters;
+  std::vector<flatstep::Slot<float>> slots;
+  for (std::size_t i = 0; i < std::size(sizes); ++i) {
+    parameters.emplace_back();
+    for (const float x : random.values<float>(sizes[i])) {
+      parameters[i].push_back({flatstep::tests::to_bfloat16(x)});
+    }
+  }
+  for (std::size_t i = 0; i < std::size(sizes); ++i) {
+    slots.push_back({keys[i], std::span(parameters[i])});
+  }
+  flatstep::MultiLayerUpdater<float> updater(configuration, slots);
+  for (int step = 0; step < 3; ++step) {
+    std::vector<std::vector<std::uint16_t>> gradients;
+    std::vector<const float*> pointers;
+    for (const std::size_t size : sizes) {
+      gradients.emplace_back();
+      for (const float x : random.values<float>(size)) {
+        gradients.back().push_back(flatstep::tests::to_float16(x));
+      }
+    }
+    for (const auto& gradient : gradients) {
+      pointers.push_back(reinterpret_cast<const float*>(gradient.data()));
+    }
+    ASSERT_EQ(updater.step(std::span<const float* const>(pointers), types).status,
+              flatstep::StepStatus::done);
+  }
+  for (const auto& array : parameters) {
+    for (const flatstep::bfloat16 x : array) hash.add(x.bits);
+  }
+  hash.add(std::span<const float>(updater.memory().numbers));
+  for (const std::byte byte : updater.memory().bytes) hash.add(std::to_integer<unsigned>(byte));
 }
 
 template <class T>
@@ -113,6 +159,32 @@ std::string line_of_strategy(std::size_t strategy, Semantics semantics, std::str
   return line(flatstep::gradient_normalization_names[strategy], semantics, type, hash);
 }
 
+/// Of narrow storage, plain and clipped by norms: without state, with state of any sign, never
+/// negative, a maximum, the parameter itself, and with trust ratios of updates and of gradients.
+std::string line_of_storage(flatstep::StateStorage storage, Semantics semantics) {
+  Hash hash;
+  for (const char* const updater : {"NoOp", "Nesterovs", "RmsProp", "Adam", "AMSGrad", "AdEMAMix",
+                                    "ScheduleFreeAdamW", "Lamb", "Lars"}) {
+    for (const auto strategy :
+         {GradientNormalization::None, GradientNormalization::ClipL2PerLayer}) {
+      flatstep::NetworkConfiguration configuration;
+      configuration.updater = flatstep::make_updater(updater);
+      configuration.semantics = semantics;
+      configuration.gradient_normalization = strategy;
+      configuration.gradient_normalization_threshold = 0.3;
+      configuration.l2 = 0.01;
+      configuration.state_storage = storage;
+      configuration.storage_seed = 7;
+      configuration.master = flatstep::Master::split;
+      flatstep::LayerConfiguration own;
+      own.params["b"].state_storage = storage;  // although it is small
+      configuration.layers["0"] = own;
+      add_narrow_steps(hash, configuration);
+    }
+  }
+  return line(to_string(storage), semantics, "bfloat16", hash);
+}
+
 std::string hashes() {
   constexpr Semantics orders[] = {Semantics::dl4j_1_0, Semantics::dl4j_0_8};
   std::string lines;
@@ -128,6 +200,10 @@ std::string hashes() {
       lines += line_of_strategy<float>(strategy, semantics, "float32") +
                line_of_strategy<double>(strategy, semantics, "float64");
     }
+  }
+  for (const auto storage : {flatstep::StateStorage::full, flatstep::StateStorage::bits_16,
+                             flatstep::StateStorage::bits_8}) {
+    for (const Semantics semantics : orders) lines += line_of_storage(storage, semantics);
   }
   return lines;
 }

@@ -5,6 +5,7 @@
 // Built once per target, with that target's flags, and run where the processor has them.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -335,6 +336,175 @@ TYPED_TEST(Simd, WideningIsThatOfScalars) {
         }
       }
     }
+  }
+}
+
+// The operands of three places as numbers of 32 bits.
+struct Words {
+  std::vector<std::uint32_t> a, b, c;
+
+  Words() {
+    const Operands<float>& operands = Operands<float>::instance();
+    for (std::size_t i = 0; i < operands.a.size(); ++i) {
+      a.push_back(bits(operands.a[i]));
+      b.push_back(bits(operands.b[i]));
+      c.push_back(bits(operands.c[i]));
+    }
+  }
+
+  static const Words& instance() {
+    static const Words words;
+    return words;
+  }
+};
+
+// Compares an operation on vectors of numbers of 32 bits with a scalar one on all operands.
+template <class V, class F, class G>
+void expect_same_words(F&& vector_operation, G&& scalar_operation) {
+  const Words& in = Words::instance();
+  std::array<float, V::lanes> out{};
+  std::size_t wrong = 0;
+  for (std::size_t i = 0; i < in.a.size() && wrong < 5; i += V::lanes) {
+    using B = typename V::Bits;
+    V::of_bits(vector_operation(B::load(&in.a[i]), B::load(&in.b[i]), B::load(&in.c[i])))
+        .store(out.data());
+    for (std::size_t lane = 0; lane < V::lanes; ++lane) {
+      const std::size_t k = i + lane;
+      const std::uint32_t want = scalar_operation(in.a[k], in.b[k], in.c[k]);
+      if (bits(out[lane]) == want) continue;
+      ++wrong;
+      ADD_FAILURE() << std::hex << "a = " << in.a[k] << ", b = " << in.b[k] << ", c = " << in.c[k]
+                    << ": got " << bits(out[lane]) << ", want " << want;
+    }
+  }
+}
+
+template <class V, int n>
+void expect_shifts() {
+  using B = typename V::Bits;
+  using U = std::uint32_t;
+  SCOPED_TRACE(n);
+  expect_same_words<V>([](B a, B, B) { return shift_left<n>(a); },
+                       [](U a, U, U) { return a << n; });
+  expect_same_words<V>([](B a, B, B) { return shift_right<n>(a); },
+                       [](U a, U, U) { return a >> n; });
+}
+
+TYPED_TEST(Simd, BitsAreNumbers) {
+  using V = TypeParam;
+  if constexpr (std::is_same_v<typename V::value_type, float>) {
+    using B = typename V::Bits;
+    using U = std::uint32_t;
+    for (const bool flush : {false, true}) {
+      SCOPED_TRACE(flush ? "subnormals are zero" : "default mode");
+      const auto mode = flush ? std::make_unique<FlushSubnormals>() : nullptr;
+      expect_same_words<V>([](B a, B b, B) { return a + b; }, [](U a, U b, U) { return a + b; });
+      expect_same_words<V>([](B a, B b, B) { return a - b; }, [](U a, U b, U) { return a - b; });
+      expect_same_words<V>([](B a, B b, B) { return a & b; }, [](U a, U b, U) { return a & b; });
+      expect_same_words<V>([](B a, B b, B) { return a | b; }, [](U a, U b, U) { return a | b; });
+      expect_same_words<V>([](B a, B b, B) { return a ^ b; }, [](U a, U b, U) { return a ^ b; });
+      expect_same_words<V>([](B a, B b, B c) { return merge(a, b, c); },
+                           [](U a, U b, U c) { return (b & a) | (c & ~a); });
+      expect_same_words<V>([](B a, B b, B) { return min(a, b); },
+                           [](U a, U b, U) { return a < b ? a : b; });
+      expect_same_words<V>([](B a, B b, B) { return max(a, b); },
+                           [](U a, U b, U) { return a > b ? a : b; });
+      expect_same_words<V>(
+          [](B a, B b, B c) { return keep(not_equal(V::of_bits(a), V::of_bits(b)), c); },
+          [=](U a, U b, U c) {
+            const float x = flushed(std::bit_cast<float>(a), flush);
+            const float y = flushed(std::bit_cast<float>(b), flush);
+            return x != y ? c : U{0};
+          });
+      expect_same_words<V>([](B a, B, B) { return bits(V::of_bits(a)); },
+                           [](U a, U, U) { return a; });
+      expect_same_words<V>([](B, B, B) { return B::broadcast(0x9e3779b9u); },
+                           [](U, U, U) { return U{0x9e3779b9}; });
+      expect_shifts<V, 1>();
+      expect_shifts<V, 8>();
+      expect_shifts<V, 12>();
+      expect_shifts<V, 13>();
+      expect_shifts<V, 16>();
+      expect_shifts<V, 20>();
+      expect_shifts<V, 24>();
+      expect_shifts<V, 31>();
+      const auto integer = [](U a) {  // a float of the highest 24 bits, taken as signed
+        return bits(static_cast<float>(static_cast<std::int32_t>(a) / 256));
+      };
+      expect_same_words<V>(
+          [](B a, B, B) {
+            std::array<std::uint32_t, V::lanes> words{};
+            std::array<float, V::lanes> values{};
+            V::of_bits(a).store(values.data());
+            for (std::size_t i = 0; i < V::lanes; ++i) {
+              words[i] = static_cast<U>(static_cast<std::int32_t>(bits(values[i])) / 256);
+            }
+            return bits(V::of_integers(B::load(words.data())));
+          },
+          [=](U a, U, U) { return integer(a); });
+      expect_same_words<V>([](B a, B, B) { return bits(V::of_integers(shift_right<8>(a))); },
+                           [](U a, U, U) { return bits(static_cast<float>(a >> 8)); });
+    }
+  }
+}
+
+TYPED_TEST(Simd, TheLargestOfBitsIsThatOfAllLanes) {
+  using V = TypeParam;
+  if constexpr (std::is_same_v<typename V::value_type, float>) {
+    const std::vector<std::uint32_t>& in = Words::instance().a;
+    for (std::size_t i = 0; i < in.size(); i += V::lanes) {
+      const auto first = in.begin() + static_cast<std::ptrdiff_t>(i);
+      ASSERT_EQ(largest(V::Bits::load(&in[i])), *std::max_element(first, first + V::lanes)) << i;
+    }
+    for (std::size_t lane = 0; lane < V::lanes; ++lane) {
+      std::array<std::uint32_t, V::lanes> words{};
+      words[lane] = 0x80000001u;
+      EXPECT_EQ(largest(V::Bits::load(words.data())), 0x80000001u) << lane;
+    }
+  }
+}
+
+// Every number of 8 or 16 bits, from every place of a vector.
+template <class V, class N>
+void expect_widened_loads() {
+  constexpr std::size_t count = std::size_t{1} << (8 * sizeof(N));
+  std::vector<N> numbers(count + 2 * V::lanes);
+  for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<N>(i);
+  std::array<float, V::lanes> out{};
+  for (std::size_t i = 0; i <= count; i += V::lanes - 1) {
+    V::of_bits(V::Bits::load(&numbers[i])).store(out.data());
+    for (std::size_t lane = 0; lane < V::lanes; ++lane) {
+      ASSERT_EQ(bits(out[lane]), static_cast<std::uint32_t>(std::int32_t{numbers[i + lane]}))
+          << i << ", lane " << lane;
+    }
+  }
+}
+
+// What is stored of a number, and that nothing else is.
+template <class V, class N>
+void expect_narrowed_stores() {
+  const std::vector<std::uint32_t>& in = Words::instance().a;
+  for (std::size_t i = 0; i < in.size(); i += V::lanes) {
+    std::array<N, V::lanes + 2> out;
+    out.fill(N{0x5a});
+    V::Bits::load(&in[i]).store(out.data() + 1);
+    EXPECT_EQ(out.front(), N{0x5a});
+    EXPECT_EQ(out.back(), N{0x5a});
+    for (std::size_t lane = 0; lane < V::lanes; ++lane) {
+      ASSERT_EQ(out[lane + 1], static_cast<N>(in[i + lane])) << std::hex << in[i + lane];
+    }
+  }
+}
+
+TYPED_TEST(Simd, BitsAreLoadedFromFewerAndStoredInFewer) {
+  using V = TypeParam;
+  if constexpr (std::is_same_v<typename V::value_type, float>) {
+    expect_widened_loads<V, std::uint16_t>();
+    expect_widened_loads<V, std::uint8_t>();
+    expect_widened_loads<V, std::int16_t>();
+    expect_widened_loads<V, std::int8_t>();
+    expect_narrowed_stores<V, std::uint16_t>();
+    expect_narrowed_stores<V, std::uint8_t>();
   }
 }
 

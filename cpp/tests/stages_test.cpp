@@ -8,8 +8,10 @@
 #include <gtest/gtest.h>
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,7 +31,7 @@ class Network {
  public:
   Network(const NetworkConfiguration& configuration, const std::vector<std::size_t>& sizes,
           std::size_t cached_elements, bool monitor)
-      : names_(names_of(sizes.size())), settings_(flatstep::resolve(configuration, names_)) {
+      : names_(names_of(sizes.size())), settings_(settings_of(configuration, names_, sizes)) {
     flatstep::tests::Random random;
     std::vector<flatstep::LayoutSlot> slots;
     for (std::size_t i = 0; i < sizes.size(); ++i) {
@@ -42,13 +44,17 @@ class Network {
       gradients_.push_back(random.values<float>(sizes[i]));
     }
     layout_ = flatstep::make_layout(std::move(slots), settings_);
-    memory_.resize(layout_.state_size);
-    state_.view = memory_;
-    for (auto& parameter : parameters_) pointers_.push_back(parameter.data());
+    numbers_.resize(layout_.kept_numbers);
+    bytes_.resize(layout_.kept_bytes);
+    state_.memory = {numbers_, bytes_};
+    for (auto& parameter : parameters_) memory_.emplace_back(parameter);
     for (auto& gradient : gradients_) gradient_pointers_.push_back(gradient.data());
-    state_.initialize(layout_, settings_, pointers_);
+    state_.initialize_rates(settings_);
+    const std::span<const flatstep::ParameterMemory<float>> memory(memory_);
+    const auto stored = flatstep::stored_slots<float>(layout_, memory, state_.memory);
+    flatstep::initialize_stored<float>(layout_, settings_, stored, {});
     engine_.emplace(layout_, flatstep::make_plan(layout_, settings_, state_.rates, cached_elements),
-                    pointers_, state_.view, state_.averages, monitor);
+                    stored, state_.averages, monitor);
   }
   Network(const Network&) = delete;
   Network& operator=(const Network&) = delete;
@@ -62,7 +68,8 @@ class Network {
   std::vector<std::uint64_t> bits() const {
     std::vector<std::uint64_t> bits;
     for (const auto& parameter : parameters_) add(bits, parameter);
-    add(bits, memory_);
+    add(bits, numbers_);
+    for (const std::byte byte : bytes_) bits.push_back(std::to_integer<std::uint64_t>(byte));
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
       const flatstep::SlotReport report = engine_->report(i);
       for (const double x : {report.gradient_norm, report.factor, report.update_norm,
@@ -86,6 +93,14 @@ class Network {
     return names;
   }
 
+  static flatstep::NetworkSettings settings_of(const NetworkConfiguration& configuration,
+                                               const std::vector<flatstep::SlotName>& names,
+                                               const std::vector<std::size_t>& sizes) {
+    std::vector<std::span<const std::size_t>> shapes;
+    for (const std::size_t& size : sizes) shapes.emplace_back(&size, 1);
+    return flatstep::resolve(configuration, names, shapes);
+  }
+
   static void add(std::vector<std::uint64_t>& bits, const std::vector<float>& values) {
     for (const float value : values) bits.push_back(std::bit_cast<std::uint32_t>(value));
   }
@@ -95,9 +110,10 @@ class Network {
   flatstep::Layout layout_;
   std::vector<std::vector<float>> parameters_;
   std::vector<std::vector<float>> gradients_;
-  std::vector<float> memory_;
+  std::vector<float> numbers_;
+  std::vector<std::byte> bytes_;
   flatstep::State<float> state_;
-  std::vector<float*> pointers_;
+  std::vector<flatstep::ParameterMemory<float>> memory_;
   std::vector<const float*> gradient_pointers_;
   std::optional<flatstep::Engine<float>> engine_;
 };
@@ -129,7 +145,10 @@ TEST_P(Stages, GiveTheBitsOfOneStageOnOneThread) {
   LayerConfiguration unnormed;
   unnormed.gradient_normalization = GradientNormalization::None;
   own.layers["1"] = unnormed;
-  for (const NetworkConfiguration& configuration : {configuration_of(GetParam()), own}) {
+  NetworkConfiguration narrow = configuration_of(GetParam());
+  narrow.state_storage = flatstep::StateStorage::bits_8;
+  narrow.layers["1"].state_storage = flatstep::StateStorage::bits_16;
+  for (const NetworkConfiguration& configuration : {configuration_of(GetParam()), own, narrow}) {
     for (const auto& sizes : networks) {
       for (const bool monitor : {false, true}) {
         flatstep::ThreadPool::instance().set_num_threads(1);

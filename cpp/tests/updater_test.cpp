@@ -4,11 +4,13 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cfenv>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -498,5 +500,277 @@ TYPED_TEST(UpdaterTest, TheCallersRoundingDoesNotShow) {
 }
 
 #endif
+
+// ---- parameters, gradients and state in fewer bits ---------------------------------------------
+
+using flatstep::bfloat16;
+using flatstep::ElementType;
+using flatstep::float16;
+using flatstep::Master;
+using flatstep::StateStorage;
+
+class NarrowStorage : public ::testing::Test {
+ protected:
+  static constexpr std::size_t size = 5000;  // more than one tile, and a tail
+  static constexpr std::size_t few = 300;
+
+  NarrowStorage() {
+    for (std::size_t i = 0; i < size; ++i) {
+      upper[i].bits = static_cast<std::uint16_t>(0x3c00 + i % 0x400 + i % 2 * 0x8000);
+      gradient[i] = static_cast<float>(static_cast<int>(i * 7919 % 2001) - 1000) / 1024;
+    }
+    for (std::size_t i = 0; i < few; ++i) bias[i] = static_cast<float>(i) / 64;
+  }
+
+  static float widened(std::uint16_t bits) {
+    return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+  }
+  std::vector<float> widened_parameter() const {
+    std::vector<float> numbers;
+    for (const bfloat16& x : upper) numbers.push_back(widened(x.bits));
+    return numbers;
+  }
+  static NetworkConfiguration adam(StateStorage storage = StateStorage::full,
+                                   std::optional<Master> master = {}) {
+    NetworkConfiguration configuration;
+    configuration.updater = flatstep::make_updater("Adam", {{"learning_rate", 0.01}});
+    configuration.gradient_normalization = GradientNormalization::ClipL2PerLayer;
+    configuration.state_storage = storage;
+    configuration.master = master;
+    return configuration;
+  }
+  template <class X>
+  std::string refusal(const NetworkConfiguration& configuration, std::span<X> parameter,
+                      std::span<float> state_memory = {}) {
+    try {
+      flatstep::MultiLayerUpdater<float>(configuration, {{"0_W", parameter}}, false, state_memory);
+    } catch (const std::invalid_argument& error) {
+      return error.what();
+    }
+    return "";
+  }
+
+  std::vector<bfloat16> upper = std::vector<bfloat16>(size);
+  std::vector<float> bias = std::vector<float>(few);
+  std::vector<float> gradient = std::vector<float>(size);
+  std::vector<float> bias_gradient = std::vector<float>(few, 0.25F);
+};
+
+TEST_F(NarrowStorage, OfASplitMasterIsBitForBitTheRunOfFloats) {
+  for (const StateStorage storage :
+       {StateStorage::full, StateStorage::bits_16, StateStorage::bits_8}) {
+    std::vector<float> W = widened_parameter();
+    std::vector<float> b = bias;
+    auto split = upper;
+    auto split_bias = bias;
+    flatstep::MultiLayerUpdater<float> floats(adam(storage), {{"0_W", W}, {"0_b", b}});
+    flatstep::MultiLayerUpdater<float> halves(adam(storage, Master::split),
+                                              {{"0_W", std::span(split)}, {"0_b", split_bias}});
+    for (int step = 0; step < 5; ++step) {
+      EXPECT_EQ(floats.step({gradient, bias_gradient}).status, StepStatus::done);
+      EXPECT_EQ(halves.step({gradient, bias_gradient}).status, StepStatus::done);
+    }
+    std::vector<float> joined(size);
+    halves.read_parameter(0, joined);
+    EXPECT_EQ(joined, W) << to_string(storage);
+    EXPECT_EQ(split_bias, b);
+    EXPECT_NE(W, widened_parameter());
+    for (std::size_t i = 0; i < size; ++i) {
+      const auto nearest =
+          static_cast<std::uint16_t>((std::bit_cast<std::uint32_t>(W[i]) + 0x8000) >> 16);
+      ASSERT_EQ(split[i].bits, nearest) << i;
+    }
+    std::vector<float> of_floats(size), of_halves(size);
+    for (const std::size_t array : {0u, 1u}) {
+      floats.read_state(0, array, of_floats);
+      halves.read_state(0, array, of_halves);
+      EXPECT_EQ(of_halves, of_floats);
+    }
+  }
+}
+
+TEST_F(NarrowStorage, OfAFullMasterIsTheRunOfFloatsRoundedToTheNearest) {
+  std::vector<float> W = widened_parameter();
+  auto narrow = upper;
+  std::vector<float16> half(size);  // 2 in each
+  for (float16& x : half) x.bits = 0x4000;
+  std::vector<float> twos(size, 2.0F);
+  flatstep::MultiLayerUpdater<float> floats(adam(), {{"0_W", W}, {"1_W", twos}});
+  flatstep::MultiLayerUpdater<float> narrows(
+      adam(StateStorage::full, Master::full),
+      {{"0_W", std::span(narrow)}, {"1_W", std::span(half)}});
+  EXPECT_EQ(narrows.parameters()[0].type(), ElementType::bfloat16);
+  EXPECT_EQ(narrows.parameters()[0].bytes(), 2 * size);
+  EXPECT_EQ(narrows.parameters()[1].type(), ElementType::float16);
+  for (int step = 0; step < 5; ++step) {
+    std::ignore = floats.step({gradient, gradient});
+    std::ignore = narrows.step({gradient, gradient});
+  }
+  std::vector<float> master(size);
+  narrows.read_parameter(0, master);
+  EXPECT_EQ(master, W);
+  narrows.read_parameter(1, master);
+  EXPECT_EQ(master, twos);
+  for (std::size_t i = 0; i < size; ++i) {
+    EXPECT_LE(std::fabs(widened(narrow[i].bits) - W[i]), std::fabs(W[i]) / 256);
+  }
+  // What someone else writes becomes the master where it is not what that rounds to.
+  narrow[7].bits = 0x3f80;
+  narrows.adopt_parameters();
+  narrows.read_parameter(0, master);
+  EXPECT_EQ(master[7], 1.0F);
+  master[7] = W[7];
+  EXPECT_EQ(master, W);
+}
+
+TEST_F(NarrowStorage, GradientsOfOtherTypesAreTheSameNumbers) {
+  std::vector<bfloat16> g16(size);
+  std::vector<float> same(size);
+  for (std::size_t i = 0; i < size; ++i) {
+    g16[i].bits = static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(gradient[i]) >> 16);
+    same[i] = widened(g16[i].bits);
+  }
+  std::vector<float16> half(few);
+  for (std::size_t i = 0; i < few; ++i) half[i].bits = static_cast<std::uint16_t>(0x3c00 + i);
+  std::vector<float> same_half(few);
+  for (std::size_t i = 0; i < few; ++i) same_half[i] = 1.0F + static_cast<float>(i) / 1024;
+  const ElementType types[] = {ElementType::bfloat16, ElementType::float16};
+
+  std::vector<float> W = widened_parameter(), other = W;
+  std::vector<float> b = bias, other_b = bias;
+  flatstep::MultiLayerUpdater<float> wide(adam(StateStorage::bits_8), {{"0_W", W}, {"0_b", b}});
+  flatstep::MultiLayerUpdater<float> typed(adam(StateStorage::bits_8),
+                                           {{"0_W", other}, {"0_b", other_b}});
+  // A pointer to float stands for whatever its type says.
+  const float* const narrow[] = {reinterpret_cast<const float*>(g16.data()),
+                                 reinterpret_cast<const float*>(half.data())};
+  const std::span<const float* const> gradients(narrow);
+  EXPECT_EQ(wide.step({same, same_half}).status, StepStatus::done);
+  EXPECT_EQ(typed.step(gradients, types).status, StepStatus::done);
+  EXPECT_EQ(other, W);
+  EXPECT_EQ(other_b, b);
+  EXPECT_EQ(typed.group_norm(0), wide.group_norm(0));
+  EXPECT_EQ(typed.step(gradients, std::span(types).first(1)).status, StepStatus::invalid);
+  EXPECT_EQ(typed.counters().iteration, 1);
+
+  std::vector<float> sum(size, 1.0F), sum_b(few), want(size, 1.0F), want_b(few);
+  float* const sums[] = {sum.data(), sum_b.data()};
+  float* const wanted[] = {want.data(), want_b.data()};
+  const float* const given[] = {same.data(), same_half.data()};
+  EXPECT_EQ(typed.accumulate(sums, gradients, types), StepStatus::done);
+  EXPECT_EQ(wide.accumulate(wanted, given), StepStatus::done);
+  EXPECT_EQ(sum, want);
+  EXPECT_EQ(sum_b, want_b);
+
+  // Updates take the gradients' place, rounded to the nearest.
+  float* const written[] = {reinterpret_cast<float*>(g16.data()),
+                            reinterpret_cast<float*>(half.data())};
+  float* const written_wide[] = {same.data(), same_half.data()};
+  EXPECT_EQ(typed.update(written, types).status, StepStatus::done);
+  EXPECT_EQ(wide.update(written_wide).status, StepStatus::done);
+  for (std::size_t i = 0; i < size; ++i) {
+    ASSERT_LE(std::fabs(widened(g16[i].bits) - same[i]), std::fabs(same[i]) / 256) << i;
+  }
+
+  g16[9].bits = 0x7fc0;
+  const auto before = other;
+  EXPECT_FALSE(typed.is_finite(0, narrow[0], ElementType::bfloat16));
+  EXPECT_EQ(typed.accumulate(sums, gradients, types), StepStatus::nonfinite);
+  EXPECT_EQ(sum, want);
+  EXPECT_EQ(typed.step(gradients, types).status, StepStatus::nonfinite);
+  EXPECT_EQ(other, before);
+}
+
+TEST_F(NarrowStorage, OfDoublesIsGradientsInFloat) {
+  std::vector<double> p(size, 1.0), other = p;
+  const std::vector<double> wide(gradient.begin(), gradient.end());
+  flatstep::LayerUpdater<double> one(adam(), {{"W", p}});
+  flatstep::LayerUpdater<double> typed(adam(), {{"W", other}});
+  const double* const given[] = {reinterpret_cast<const double*>(gradient.data())};
+  const ElementType types[] = {ElementType::float32};
+  EXPECT_EQ(one.step({wide}).status, StepStatus::done);
+  EXPECT_EQ(typed.step(std::span<const double* const>(given), types).status, StepStatus::done);
+  EXPECT_EQ(other, p);
+}
+
+TEST_F(NarrowStorage, WithoutAMasterThatHoldsTheRestIsRefused) {
+  std::vector<float16> half(size);
+  EXPECT_EQ(refusal(adam(), std::span(upper)),
+            "parameter \"0_W\": master: expected \"split\" or \"full\" for a bfloat16 parameter, "
+            "whose steps are smaller than its last place, got none; choose one in the "
+            "configuration, or use float32 parameters");
+  EXPECT_EQ(refusal(adam(), std::span(half)),
+            "parameter \"0_W\": master: expected \"full\" for a float16 parameter, whose steps are "
+            "smaller than its last place, got none; choose one in the configuration, or use "
+            "float32 parameters");
+  EXPECT_EQ(
+      refusal(adam(StateStorage::full, Master::split), std::span(half)),
+      "parameter \"0_W\": master: expected \"full\" for a float16 parameter, which is no half "
+      "of a float32, got \"split\"; use bfloat16 parameters, or master=\"full\"");
+  std::vector<double> doubles(size);
+  try {
+    flatstep::LayerUpdater<double>(adam(StateStorage::bits_8), {{"W", doubles}});
+    ADD_FAILURE();
+  } catch (const std::invalid_argument& error) {
+    EXPECT_EQ(std::string(error.what()),
+              "parameter \"W\": state_storage: expected \"full\" for a float64 parameter, got "
+              "\"8bit\"; use float32 parameters, or full storage");
+  }
+}
+
+TEST_F(NarrowStorage, LiesInMemoryOfItsOwn) {
+  std::vector<float> W = widened_parameter();
+  std::vector<float> memory(2 * size);
+  const std::string text =
+      "state_memory: expected none, as an updater with parameters or state in fewer bits keeps "
+      "these itself";
+  EXPECT_EQ(refusal(adam(StateStorage::bits_16), std::span(W), memory), text);
+  EXPECT_EQ(refusal(adam(StateStorage::full, Master::split), std::span(upper), memory), text);
+  EXPECT_EQ(refusal(adam(), std::span(W), memory), "");
+}
+
+TEST_F(NarrowStorage, KeepsAsManyBytesAsItSays) {
+  const auto up = [](std::size_t bytes) { return (bytes + 63) / 64 * 64; };
+  const std::size_t scales = up((size + 255) / 256 * sizeof(float));
+  const std::size_t of_bias = 2 * few * sizeof(float);  // too small to be coded
+  const auto kept = [&](StateStorage storage, std::optional<Master> master) {
+    auto W = widened_parameter();
+    auto narrow = upper;
+    const flatstep::ParameterMemory<float> parameter =
+        master ? flatstep::ParameterMemory<float>(std::span(narrow))
+               : flatstep::ParameterMemory<float>(W);
+    return flatstep::MultiLayerUpdater<float>(adam(storage, master),
+                                              {{"0_W", parameter}, {"0_b", bias}})
+        .kept_bytes();
+  };
+  EXPECT_EQ(kept(StateStorage::full, {}), 8 * size + of_bias);
+  EXPECT_EQ(kept(StateStorage::bits_16, {}), 2 * up(2 * size) + scales + of_bias);
+  EXPECT_EQ(kept(StateStorage::bits_8, {}), 2 * up(size) + 2 * scales + of_bias);
+  EXPECT_EQ(kept(StateStorage::full, Master::split), 8 * size + up(2 * size) + of_bias);
+  EXPECT_EQ(kept(StateStorage::full, Master::full), 8 * size + 4 * size + of_bias);
+  EXPECT_EQ(kept(StateStorage::bits_8, Master::split),
+            2 * up(size) + 2 * scales + up(2 * size) + of_bias);
+}
+
+TEST_F(NarrowStorage, ShowsCodesAsNumbersAndTakesThem) {
+  std::vector<float> W = widened_parameter();
+  flatstep::MultiLayerUpdater<float> updater(adam(StateStorage::bits_8),
+                                             {{"0_W", W}, {"0_b", bias}});
+  EXPECT_TRUE(updater.state_view().empty());
+  EXPECT_TRUE(updater.state(0, 0).empty());
+  EXPECT_EQ(updater.state(1, 0).size(), few) << "small arrays stay as they are";
+  EXPECT_THROW(updater.state(0, 2), std::out_of_range);
+  std::ignore = updater.step({gradient, bias_gradient});
+  std::vector<float> m(size), again(size);
+  updater.read_state(0, 0, m);
+  EXPECT_EQ(m[0] < 0, gradient[0] < 0);
+  updater.write_state(0, 0, m);
+  updater.read_state(0, 0, again);
+  EXPECT_EQ(again, m) << "codes are numbers that stay";
+  EXPECT_THROW(updater.read_state(0, 0, std::span(m).first(3)), std::out_of_range);
+  EXPECT_THROW(updater.write_state(0, 0, std::span(m).first(3)), std::out_of_range);
+  EXPECT_THROW(updater.read_parameter(0, std::span(m).first(3)), std::out_of_range);
+  EXPECT_NE(updater.code_memory(), nullptr);
+}
 
 }  // namespace

@@ -94,9 +94,10 @@ def load_updater(
     for parameter in named:
         saved = checkpoint.parameters.get(parameter.key)
         if saved is not None and parameter.array.dtype != saved.dtype:
+            package = "ml_dtypes" if saved.dtype.name == "bfloat16" else "np"
             raise CheckpointError(
                 f"{name}: params: expected dtype {saved.dtype}, as in the file, got "
-                f"{parameter.array.dtype}; convert them with .astype(np.{saved.dtype})"
+                f"{parameter.array.dtype}; convert them with .astype({package}.{saved.dtype})"
             )
     try:
         if cls is LayerUpdater:

@@ -179,6 +179,7 @@ def _matching_state(
             raise ValueError(
                 f'state_dict: "{cut(name)}": expected {target.dtype} of shape '
                 f"{target.shape}, got {source.dtype} of shape {source.shape}"
+                + _remedy(source, target)
             )
         # One that is written before it is read: any of these, as a state view spans them all.
         if source.base is not None and any(np.may_share_memory(source, kept) for kept in live):
@@ -233,6 +234,12 @@ def _matching_rates(
             column.append(value)
         columns.append(column)
     return list(zip(*columns, strict=True))
+
+
+def _remedy(source: NDArray[Any], target: NDArray[Any]) -> str:
+    if source.dtype == target.dtype or not {source.dtype.kind, target.dtype.kind} & {"u"}:
+        return ""
+    return "; make the updater with the state_storage that this is of"
 
 
 def _dtype(updater: _core.Updater) -> str:

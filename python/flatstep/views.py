@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -31,7 +32,8 @@ def as_views(arrays: Any) -> Any:
     Returns:
         An array, or a dict or list of them, in the structure of ``arrays``. Shape, strides and
         dtype are as they were; whether they will do is for the updater to say, which knows what it
-        reads and what it writes. NumPy arrays are returned as they are. A view is read-only if all
+        reads and what it writes. PyTorch's bfloat16 is that of the package ml_dtypes, which must be
+        installed. NumPy arrays are returned as they are. A view is read-only if all
         that its owner offers is: immutable arrays such as JAX's, and those whose only offer is a
         DLPack capsule that does not say (DLPack before 1.0, or NumPy before 2.1).
 
@@ -80,12 +82,30 @@ _Export = tuple[str, Callable[[], NDArray[Any]]]
 
 def _exports(value: Any) -> Iterator[_Export]:
     """The ways in which an object offers its memory, each with its name."""
+    torch: Any = sys.modules.get("torch")  # before it is imported there are no tensors
+    if torch and isinstance(value, torch.Tensor) and value.dtype == torch.bfloat16:
+        yield "an int16 view", lambda: _of_bfloat16(value, value.view(torch.int16))
+        return
     if _has_buffer(value):
         yield "the buffer protocol", lambda: np.asarray(memoryview(value))
     if hasattr(value, "__dlpack__"):
         yield "__dlpack__", lambda: np.from_dlpack(value)
     if hasattr(value, "__array__"):
         yield "__array__", lambda: _from_array_method(value)
+
+
+def _of_bfloat16(tensor: Any, integers: Any) -> NDArray[Any]:
+    """A tensor of a dtype that NumPy has no DLPack for, by integers of the same memory."""
+    if tensor.requires_grad:  # which the integers do not
+        raise BufferError("it requires a gradient, use tensor.detach()")
+    try:
+        import ml_dtypes
+    except ImportError as error:
+        raise ImportError(
+            "bfloat16 arrays need ml_dtypes, which is not installed: pip install ml_dtypes"
+        ) from error
+    view: NDArray[Any] = _view(integers, list(_exports(integers)), "its integers")
+    return view.view(ml_dtypes.bfloat16)
 
 
 def _has_buffer(value: Any) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from flatstep.configuration import MultiLayerConfiguration
 from flatstep.multi_layer_updater import ComputationGraphUpdater
+from flatstep.views import as_views
 
 try:
     import torch
@@ -24,13 +25,16 @@ __all__ = ["Optimizer"]
 _OWN = "flatstep"
 #: Where the layer of a parameter without a module is found.
 _ROOT = "model"
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 class Optimizer(torch.optim.Optimizer):
     r"""A ``torch.optim.Optimizer`` whose steps are flatstep's: any updater, strategy and schedule.
 
     Parameters and gradients are stepped where they are, without a copy: tensors on the CPU, dense,
-    all float32 or all float64. The gradients are taken as they come from ``backward()``, as means.
+    all float64, or float32, bfloat16 and float16 mixed at will. Those in half precision need a
+    ``master`` in the configuration, and bfloat16 the package ml_dtypes. The gradients are taken as
+    they come from ``backward()``, as means.
 
     The layers of the configuration are the modules: the parameter "encoder.fc1.weight" is "weight"
     of the layer "encoder.fc1". For that the names are needed: pass ``model.named_parameters()``.
@@ -286,7 +290,8 @@ class Optimizer(torch.optim.Optimizer):
             if self._updater.configuration.average_decay is None
             else [self._updater.averages(key)]
         )
-        return [self._updater.parameters[key], *self._updater.state(key).values(), *average]
+        kept = self._updater._kept(self._updater._place(key)).values()  # and codes, and masters
+        return [self._updater.parameters[key], *kept, *average]
 
     def _apply_rates(self) -> None:
         """Set the rates of the groups whose ``lr`` is not what it was."""
@@ -337,9 +342,9 @@ def _gradient(slot: tuple[str, str], tensor: Any) -> Any:
 
 
 def _checked(slot: tuple[str, str], tensor: Any) -> Any:
-    if tensor.dtype not in (torch.float32, torch.float64):
+    if tensor.dtype not in _DTYPES:
         raise TypeError(
-            f"Optimizer: {'.'.join(slot)}: expected torch.float32 or torch.float64, got "
+            f"Optimizer: {'.'.join(slot)}: expected one of {', '.join(map(str, _DTYPES))}, got "
             f"{tensor.dtype}; convert the model: model.float()"
         )
-    return tensor.numpy()
+    return as_views(tensor) if tensor.dtype == torch.bfloat16 else tensor.numpy()

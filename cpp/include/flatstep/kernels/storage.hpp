@@ -245,18 +245,18 @@ class Scaled {
   static std::uint32_t largest_of(const float* from, std::size_t size) {
     using Bits = typename V::Bits;
     constexpr std::size_t chains = 4;
-    Bits most[chains];
-    for (Bits& chain : most) chain = Bits::broadcast(0);
+    Bits greatest[chains];
+    for (Bits& chain : greatest) chain = Bits::broadcast(0);
     std::size_t i = 0;
     for (; size - i >= chains * V::lanes; i += chains * V::lanes) {
       for (std::size_t k = 0; k < chains; ++k) {
-        most[k] = max(most[k], bits(abs(V::load(from + i + k * V::lanes))));
+        greatest[k] = max(greatest[k], bits(abs(V::load(from + i + k * V::lanes))));
       }
     }
     transform<V>(size - i, [&](auto lanes, std::size_t j) {
-      most[0] = max(most[0], bits(abs(lanes.load(from + i + j))));
+      greatest[0] = max(greatest[0], bits(abs(lanes.load(from + i + j))));
     });
-    return largest(max(max(most[0], most[1]), max(most[2], most[3])));
+    return largest(max(max(greatest[0], greatest[1]), max(greatest[2], greatest[3])));
   }
 };
 
