@@ -46,7 +46,7 @@ class Mpi:
         return environment
 
     def run(
-        self, ranks: int, *arguments: str, limit: float = 120, threads: int = 1
+        self, ranks: int, *arguments: str, limit: float = 300, threads: int = 1
     ) -> subprocess.CompletedProcess[str]:
         """Run a Python program on so many ranks; a job that is not over in time is ended, with all
         of its processes, and is a failure."""
@@ -71,7 +71,7 @@ class Mpi:
             pytest.fail(f"{command}: not over in {limit} s:\n{output[-6000:]}")
         return subprocess.CompletedProcess(command, process.returncode, output)
 
-    def passes(self, ranks: int, *arguments: str, limit: float = 120, threads: int = 1) -> str:
+    def passes(self, ranks: int, *arguments: str, limit: float = 300, threads: int = 1) -> str:
         """Run a scenario of `mpi_program.py`, which must end well; what it has printed."""
         done = self.run(ranks, str(PROGRAM), *arguments, limit=limit, threads=threads)
         assert done.returncode == 0, f"{done.args}:\n{done.stdout[-6000:]}"

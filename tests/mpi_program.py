@@ -141,6 +141,11 @@ def error_of(call: Any) -> BaseException | None:
     return None
 
 
+def rank_text(rank: int) -> str:
+    """What a text says of whose fault it is, where there are others."""
+    return f"rank {rank}" if SIZE > 1 else ""
+
+
 def require_same_error(call: Any, kind: type, *texts: str) -> None:
     error = error_of(call)
     assert type(error) is kind, f"rank {RANK}: expected {kind.__name__}, got {error!r}"
@@ -477,10 +482,10 @@ def faults() -> None:
                 given = faulty(fault, given)
             for method in (updater.step, updater.update):
                 kept = {key: array.tobytes("K") for key, array in given.items()}
-                require_same_error(lambda m=method, g=given: m(g), kind, f"rank {bad}", *texts)
+                require_same_error(lambda m=method, g=given: m(g), kind, rank_text(bad), *texts)
                 assert {key: array.tobytes("K") for key, array in given.items()} == kept
                 assert all_of(updater, params) == before
-            require_same_error(lambda g=given: updater.accumulate(g), kind, f"rank {bad}", *texts)
+            require_same_error(lambda g=given: updater.accumulate(g), kind, rank_text(bad), *texts)
             assert updater.accumulated is None
             go_on()
         # an exception in a CustomUpdater, on the ranks that have its slots

@@ -144,8 +144,7 @@ inline Layout layout_of_part(const Layout& whole, const std::vector<Piece>& piec
 inline std::vector<Bucket> buckets_of_part(const std::vector<Piece>& pieces,
                                            const NetworkSettings& settings,
                                            std::size_t most_elements) {
-  constexpr std::size_t parts_of_large =
-      2;  // a large slot fills one such part of a bucket by itself
+  constexpr std::size_t parts_of_large = 2;  // such a part of a bucket is worth one of its own
   const std::size_t most = std::max(most_elements / chunk_size, std::size_t{1}) * chunk_size;
   std::vector<Bucket> buckets;
   bool is_open = false;
