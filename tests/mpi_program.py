@@ -432,7 +432,7 @@ def faulty(fault: str, gradients: Arrays) -> Arrays:
     if fault == "key":
         del gradients["0_b"]
     elif fault == "dtype":
-        gradients["0_b"] = gradients["0_b"].astype(np.float16)
+        gradients["0_b"] = gradients["0_b"].astype(np.int32)
     elif fault == "nan":
         gradients["3_W"][2, 3] = np.nan
     elif fault == "infinity":
@@ -442,7 +442,7 @@ def faulty(fault: str, gradients: Arrays) -> Arrays:
 
 ERRORS: dict[str, tuple[type, tuple[str, ...]]] = {
     "key": (fs.ParameterKeyError, ('missing "0_b"',)),
-    "dtype": (TypeError, ('"0_b"', "float16")),
+    "dtype": (TypeError, ('"0_b"', "int32")),
     "nan": (fs.NonFiniteGradientError, ('"3_W"',)),
     "infinity": (fs.NonFiniteGradientError, ('"0_W"',)),
 }

@@ -87,8 +87,7 @@ StepStatus step_together(const Updaters<T>& updaters, std::span<const T* const> 
       }
       flatstep::StepOptions options;
       options.batch_size = 3;
-      statuses[part] =
-          updaters[part]->step(std::span<const T* const>(own), types, options).status;
+      statuses[part] = updaters[part]->step(std::span<const T* const>(own), types, options).status;
     });
   }
   threads.clear();
@@ -100,10 +99,10 @@ template <class T>
 void add_reports(std::vector<std::uint64_t>& bits, const flatstep::MultiLayerUpdater<T>& updater) {
   for (std::size_t i = 0; i < updater.layout().slots.size(); ++i) {
     const flatstep::SlotReport report = updater.report(i);
-    for (const double x : {report.gradient_norm, report.group_norm, report.factor,
-                           report.learning_rate, report.trust_ratio, report.update_norm,
-                           report.parameter_norm, report.clipped_share,
-                           report.nonfinite ? 1.0 : 0.0}) {
+    for (const double x :
+         {report.gradient_norm, report.group_norm, report.factor, report.learning_rate,
+          report.trust_ratio, report.update_norm, report.parameter_norm, report.clipped_share,
+          report.nonfinite ? 1.0 : 0.0}) {
       bits.push_back(std::bit_cast<std::uint64_t>(x));
     }
   }
