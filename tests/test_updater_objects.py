@@ -508,6 +508,17 @@ def test_aggregate_of_rates() -> None:
         )
 
 
+def test_aggregate_of_rates_that_are_scaled() -> None:
+    """The mean is of the rates that were set; the scale multiplies it once."""
+    config = fs.MultiLayerConfiguration(
+        updater=fs.Sgd(1.0), layers={0: fs.LayerConfiguration(learning_rate_scale=0.5)}
+    )
+    workers = [fs.MultiLayerUpdater(config, {"0_W": np.ones(1)}) for _ in range(2)]
+    for worker, rate in zip(workers, (0.25, 0.75), strict=True):
+        worker.set_learning_rate(rate)
+    assert fs.aggregate(workers).learning_rate("0_W") == 0.25
+
+
 def test_aggregate_has_no_accumulated_gradients() -> None:
     workers = [adam(), adam()]
     workers[0].accumulate({"0_W": np.ones(3), "0_b": np.ones(2)})

@@ -92,7 +92,11 @@ def aggregate(updaters: Iterable[_U]) -> _U:
     rates = [worker._rates() for worker in workers]
     mean_rates = [
         (
-            _mean([w.learning_rate(slot.key) for w in workers], [r[i][0] for r in rates]),
+            # As it is before a slot's learning_rate_scale: what is set is multiplied by that.
+            _mean(
+                [w._unscaled_learning_rate(i, w.iteration, w.epoch) for w in workers],
+                [r[i][0] for r in rates],
+            ),
             _mean([w.momentum(slot.key) for w in workers], [r[i][1] for r in rates]),
         )
         for i, slot in enumerate(combined.layout)
