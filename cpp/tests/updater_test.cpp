@@ -681,6 +681,53 @@ TEST_F(NarrowStorage, GradientsOfOtherTypesAreTheSameNumbers) {
   EXPECT_EQ(other, before);
 }
 
+// What a run's kernel does not go through is no business of a tile: the state of a visible bias
+// outside pretraining, and that of a callback, which may have more arrays than any kernel.
+TEST_F(NarrowStorage, OfGradientsLeavesStateAloneThatNoKernelGoesThrough) {
+  std::vector<bfloat16> narrow(size);
+  std::vector<float> same(size);
+  for (std::size_t i = 0; i < size; ++i) {
+    narrow[i].bits = static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(gradient[i]) >> 16);
+    same[i] = widened(narrow[i].bits);
+  }
+  const float* const typed[] = {reinterpret_cast<const float*>(narrow.data())};
+  const ElementType types[] = {ElementType::bfloat16};
+
+  auto configuration = adam();
+  configuration.on_nonfinite = OnNonfinite::propagate;
+  std::vector<float> visible(size, 1.0F), expected = visible;
+  flatstep::MultiLayerUpdater<float> biases(configuration, {{"0_vb", visible}}, true);
+  flatstep::MultiLayerUpdater<float> plain(configuration, {{"0_vb", expected}}, true);
+  EXPECT_EQ(biases.step(std::span<const float* const>(typed), types).status, StepStatus::done);
+  EXPECT_EQ(plain.step({same}).status, StepStatus::done);
+  EXPECT_EQ(visible, expected);
+  EXPECT_FALSE(biases.report(0).state_nonfinite);
+  EXPECT_EQ(biases.report(0).update_norm, plain.report(0).update_norm);
+
+  flatstep::UpdaterInfo info;
+  info.name = "Callback";
+  for (std::size_t a = 0; a < flatstep::max_callback_state_arrays; ++a) {
+    info.state.push_back(
+        {"s", a % 2 == 0 ? flatstep::StateShape::parameter : flatstep::StateShape::number});
+  }
+  info.float_callback = [](const flatstep::CallbackArguments<float>& call) {
+    for (const std::span<float> array : call.state) array[0] += 1;
+    return true;
+  };
+  NetworkConfiguration own;
+  own.updater.kind = &info;
+  own.updater.values.clear();
+  own.master = Master::split;
+  auto split = upper;
+  flatstep::LayerUpdater<float> callback(own, {{"W", std::span(split)}}, true);
+  EXPECT_EQ(callback.step(std::span<const float* const>(typed), types).status, StepStatus::done);
+  std::vector<float> stepped(size);
+  callback.read_parameter(0, stepped);
+  const std::vector<float> before = widened_parameter();
+  for (std::size_t i = 0; i < size; ++i) ASSERT_EQ(stepped[i], before[i] - same[i]) << i;
+  for (std::size_t a = 0; a < info.state.size(); ++a) EXPECT_EQ(callback.state(0, a)[0], 1.0F);
+}
+
 TEST_F(NarrowStorage, OfDoublesIsGradientsInFloat) {
   std::vector<double> p(size, 1.0), other = p;
   const std::vector<double> wide(gradient.begin(), gradient.end());

@@ -26,7 +26,11 @@ class Tile {
 
   Tile(const Step<T>& step, const Passes<T>& passes, std::size_t slot, std::size_t offset,
        std::size_t size, Parts parts = Parts{})
-      : step_(step), stored_(passes.stored(slot)), slot_(slot), offset_(offset) {
+      : step_(step),
+        stored_(passes.stored(slot)),
+        state_arrays_(step.plan.runs[step.plan.slots[slot].run].updater->state.size()),
+        slot_(slot),
+        offset_(offset) {
     if (!passes.is_tiled(step, slot)) {
       segment_ = passes.part_of(slot, offset, size);
       return;
@@ -55,7 +59,7 @@ class Tile {
       segment_.parameter += offset;
     }
     if (!parts.state) return;
-    for (std::size_t a = 0; a < stored_.state.size(); ++a) {
+    for (std::size_t a = 0; a < state_arrays_; ++a) {
       if (stored_.state[a].code == StateCode::none) {
         segment_.state[a] += offset;
       } else {
@@ -69,7 +73,7 @@ class Tile {
 
   /// Writes back the state, as a step leaves it.
   void store_state() const {
-    for (std::size_t a = 0; a < stored_.state.size(); ++a) {
+    for (std::size_t a = 0; a < state_arrays_; ++a) {
       const StoredArray<T>& array = stored_.state[a];
       if (array.code == StateCode::none) continue;
       write_state(
@@ -90,6 +94,9 @@ class Tile {
  private:
   const Step<T>& step_;
   const StoredSlot<T>& stored_;
+  /// Those that the run's kernel goes through: none where the slot's stay as they are, or are a
+  /// callback's.
+  std::size_t state_arrays_;
   std::size_t slot_;
   std::size_t offset_;
   Segment<T> segment_;
