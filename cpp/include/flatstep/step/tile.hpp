@@ -156,7 +156,7 @@ void Passes<T>::pass_stored(const Step<T>& step, std::size_t slot, std::size_t o
     } else {
       part.parameter = stored.numbers + offset;
     }
-    for (std::size_t a = 0; a < stored.state.size(); ++a) {
+    for (std::size_t a = 0; a < step.plan.runs[run].updater->state.size(); ++a) {
       const StoredArray<T>& array = stored.state[a];
       part.state[a] = {
           array.code, array.code == StateCode::none ? array.numbers + offset : nullptr,
