@@ -31,7 +31,7 @@ from pathlib import Path
 sys.exit(runpy.run_path(sys.argv[1])["session"](Path(sys.argv[2])).failures or 0)
 """
 #: What an extra brings along; where it is missing, so is what is written for it.
-EXTRAS = ("matplotlib", "safetensors", "sklearn", "tensorboardX", "tqdm")
+EXTRAS = ("matplotlib", "ml_dtypes", "safetensors", "sklearn", "tensorboardX", "tqdm")
 
 
 #: Loads PyTorch, and so is run in a process of its own: tests/test_peers.py.
