@@ -59,7 +59,7 @@ def draw(tasks: Sequence[Task], runs: Sequence[Run], path: Path) -> None:
     axes[0][0].legend(frameon=False, handlelength=3.5)
     axes[1][0].legend(frameon=False, loc="lower right")
     figure.tight_layout()
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=92)
     plt.close(figure)
 
 
