@@ -201,7 +201,8 @@ class Updater {
   /// The flat state view: live, in the order of the semantics. Empty where some of it is in codes:
   /// read_state() gives their numbers.
   std::span<T> state_view() const {
-    return layout_.has_codes ? std::span<T>{} : state_.memory.numbers.first(layout_.state_size);
+    const Layout& own = own_layout();
+    return own.has_codes ? std::span<T>{} : state_.memory.numbers.first(own.state_size);
   }
 
   /// Parameters and state as they are kept, per slot: live.
