@@ -20,6 +20,9 @@ struct float16 {
   std::uint16_t bits;
 };
 
+// What kernels call is always in line: otherwise each target's unit would have a copy, in its own
+// instructions, of which a linker keeps one.
+
 /// How many bytes an element has, `same` being one of so many.
 constexpr std::size_t bytes_of(ElementType type, std::size_t same) {
   return type == ElementType::same ? same : type == ElementType::float32 ? 4 : 2;
@@ -33,13 +36,13 @@ inline constexpr std::size_t state_codes = 5;
 /// Codes share a scale by blocks of this many elements, counted from the start of each slot.
 inline constexpr std::size_t code_block = 256;
 
-constexpr std::size_t bytes_of(StateCode code) {
+[[gnu::always_inline]] constexpr std::size_t bytes_of(StateCode code) {
   return code == StateCode::none                                              ? 0
          : code == StateCode::signed_16 || code == StateCode::non_negative_16 ? 2
                                                                               : 1;
 }
 /// signed_16 is bfloat16, which has an exponent for each element.
-constexpr bool has_scales(StateCode code) {
+[[gnu::always_inline]] constexpr bool has_scales(StateCode code) {
   return code != StateCode::none && code != StateCode::signed_16;
 }
 constexpr std::size_t blocks_of(std::size_t size) { return (size + code_block - 1) / code_block; }
@@ -54,13 +57,13 @@ class Dither {
       : key_(mix(mix(mix(seed) + iteration) + (slot << 8) + array)) {}
 
   /// A hash of all that and the block.
-  constexpr std::uint32_t of_block(std::uint64_t block) const {
+  [[gnu::always_inline]] constexpr std::uint32_t of_block(std::uint64_t block) const {
     return static_cast<std::uint32_t>(mix(key_ + block) >> 32);
   }
 
  private:
   // SplitMix64: Steele, Lea and Flood 2014, https://doi.org/10.1145/2660193.2660195.
-  static constexpr std::uint64_t mix(std::uint64_t x) {
+  [[gnu::always_inline]] static constexpr std::uint64_t mix(std::uint64_t x) {
     x += 0x9e3779b97f4a7c15u;
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
     x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
