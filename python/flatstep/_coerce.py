@@ -7,6 +7,7 @@ say. Which function takes a field is said once, for its type.
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
@@ -218,6 +219,16 @@ class KnowsItsArguments:
             if unknown:
                 raise TypeError(_unknown_argument(cls.__name__, unknown[0], expected))
         return super().__new__(cls)
+
+
+def constructor_arguments(cls: type[Any]) -> dict[str, inspect.Parameter]:
+    """The arguments of a constructor by name. Of its __init__, also where that is inherited: of
+    such a class `inspect.signature` knows __new__ alone before Python 3.11.4."""
+    owner = next(base for base in cls.__mro__ if "__init__" in vars(base))
+    if owner is object:
+        return {}
+    named = inspect.signature(vars(owner)["__init__"]).parameters
+    return dict(list(named.items())[1:])
 
 
 def _unknown_argument(where: str, name: str, expected: list[str]) -> str:

@@ -15,7 +15,6 @@ class or a field that is not known is refused by name. Which classes there are, 
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
 import re
@@ -27,7 +26,13 @@ from typing import Any, NoReturn, TypeAlias, TypeVar, get_args, get_origin
 
 import numpy as np
 
-from flatstep._coerce import KnowsItsArguments, field_types, is_number, wrong_type
+from flatstep._coerce import (
+    KnowsItsArguments,
+    constructor_arguments,
+    field_types,
+    is_number,
+    wrong_type,
+)
 from flatstep._shown import cut, listed, short, shown, whole, within
 
 __all__ = [
@@ -243,7 +248,7 @@ def _custom_arguments(where: str, updater: MadeByConstructor) -> dict[str, Any]:
             f"not registered; call flatstep.register_updater({name}) once, after its definition"
         )
     arguments = {}
-    for argument in inspect.signature(cls).parameters:
+    for argument in constructor_arguments(cls):
         if argument.startswith("_") or not hasattr(updater, argument):
             raise ValueError(
                 f"{where}: {name}: expected its constructor's argument {argument} in the public "
@@ -347,7 +352,7 @@ def _named_object(where: str, value: Any) -> Any:
         return _fields_of(_named[name])(where, given)
     if isinstance(name, str) and name in _registered:
         cls = _registered[name]
-        _refuse_unknown(where, given, inspect.signature(cls).parameters)
+        _refuse_unknown(where, given, constructor_arguments(cls))
         return _build(where, cls, _custom_values(where, given))
     raise ValueError(
         f"{where}: class: expected one of {', '.join([*_named, *_registered])}, got {shown(name)}; "

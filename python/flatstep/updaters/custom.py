@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from flatstep._coerce import constructor_arguments
 from flatstep.schedules import Schedule
 from flatstep.serialization import MadeByConstructor, named_class, register
 
@@ -171,7 +172,7 @@ def register_updater(cls: _C) -> _C:
             "register_updater: expected a subclass of CustomUpdater that has get_gradient, got "
             f"{cls!r}"
         )
-    for parameter in inspect.signature(cls).parameters.values():
+    for parameter in constructor_arguments(cls).values():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise TypeError(
                 f"register_updater: {cls.__name__}: expected a constructor whose arguments can be "
