@@ -48,8 +48,8 @@ class ParamSettings(NamedTuple):
     group: str
     frozen: bool
     statistic: bool
-    state_storage: str
-    master: str | None
+    state_storage: str = "full"
+    master: str | None = None
 
 
 class Settings(tuple[ParamSettings, ...]):
