@@ -20,7 +20,7 @@ def test_one_version() -> None:
     config = (CMAKE / "flatstepConfigVersion.cmake").read_text()
     assert fs.__version__ == importlib.metadata.version("flatstep")
     assert re.findall(r'version = "(.*)"', header) == [fs.__version__]
-    assert re.findall(r'set\(PACKAGE_VERSION "(.*)"\)', config) == [fs.__version__]
+    assert re.findall(r'set\(PACKAGE_VERSION "([\d.]+)"\)', config) == [fs.__version__]
 
 
 def test_headers_are_complete() -> None:
