@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from .checkpoint import Checkpoint, SavedSlot, write_checkpoint
@@ -111,12 +110,6 @@ class NetworkUpdater(WithPoints):
     def updater_blocks(self) -> tuple[UpdaterBlock, ...]:
         """The blocks that order the state view."""
         return tuple(UpdaterBlock(**block) for block in self._updater_blocks())
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The dtype that steps compute in, float32 or float64: that of parameters, gradients and
-        state, unless these are narrower."""
-        return np.dtype(np.float64 if self._is_wide else np.float32)
 
     @property
     def monitor(self) -> bool:

@@ -31,6 +31,12 @@ class WithPoints(_core.Updater):
     #: Which of the methods below has put other points into the parameters' place, if one has.
     _shows: str | None = None
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype that steps compute in, float32 or float64: that of parameters, gradients and
+        state, unless these are narrower."""
+        return np.dtype(np.float64 if self._is_wide else np.float32)
+
     def _place(self, key: str) -> int:
         try:
             return self._places[key]
@@ -113,8 +119,7 @@ class WithPoints(_core.Updater):
         """
         pairs = []
         for place, parameter in enumerate(self._named):
-            dtype = np.float64 if self._is_wide else np.float32
-            point = np.empty_like(parameter.array, dtype=dtype)
+            point = np.empty_like(parameter.array, dtype=self.dtype)
             if self._evaluation_point(place, point):
                 pairs.append((parameter.array, point))
         if not pairs:

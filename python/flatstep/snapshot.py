@@ -109,7 +109,7 @@ def require_snapshot_of(updater: WithPoints, snapshot: object, where: str) -> No
             f"{where}: expected a Snapshot, as snapshot() gives it, got {type(snapshot).__name__}"
         )
     _require_layout(updater._slots, snapshot._slots, where)
-    dtype = _dtype(updater)
+    dtype = updater.dtype
     if snapshot._dtype != dtype:
         raise ValueError(
             f"{where}: expected a snapshot of dtype {dtype}, as the updater has, got "
@@ -169,10 +169,6 @@ def _require_parameters_in_place(updater: WithPoints, where: str) -> None:
         )
 
 
-def _dtype(updater: WithPoints) -> np.dtype[Any]:
-    return np.dtype(np.float64 if updater._is_wide else np.float32)
-
-
 def _copied(updater: WithPoints, with_sums: bool = True) -> Snapshot:
     """All that a step may change, as copies; to be called `_alone`."""
 
@@ -191,7 +187,7 @@ def _copied(updater: WithPoints, with_sums: bool = True) -> Snapshot:
     return Snapshot(
         updater._configuration,
         updater._slots,
-        _dtype(updater),
+        updater.dtype,
         tuple(copy(parameter.array) for parameter in updater._named),
         tuple(arrays),
         tuple(updater._rates()),
