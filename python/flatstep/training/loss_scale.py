@@ -9,11 +9,11 @@ import numpy as np
 
 from flatstep import _core
 from flatstep._coerce import at_least, flag, number, wrong_type
-from flatstep._shown import listed, shown
+from flatstep._shown import shown
 from flatstep.errors import NonFiniteGradientError
 from flatstep.network_updater import NetworkUpdater
 
-from .scores import finite
+from .scores import finite, require_like
 
 __all__ = ["DynamicLossScale"]
 
@@ -245,21 +245,7 @@ class DynamicLossScale:
             TypeError: a value of another type.
         """
         where = "DynamicLossScale.load_state_dict"
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(
-                f"{where}: expected what state_dict() gave, got {type(state_dict).__name__}"
-            )
-        expected = self.state_dict()
-        wrong = [str(name) for name in expected.keys() ^ state_dict.keys()]
-        if wrong:
-            raise ValueError(
-                f"{where}: missing or unknown: {listed(sorted(wrong))}; expected "
-                f"{', '.join(expected)}"
-            )
-        if state_dict["version"] != _VERSION:
-            raise ValueError(
-                f"{where}: expected version {_VERSION}, got {shown(state_dict['version'])}"
-            )
+        require_like(where, state_dict, self.state_dict())
         value = _legal_scale(where, "value", state_dict["value"])
         good, skipped = (
             at_least(0, where, name, state_dict[name]) for name in ("good_steps", "skipped_steps")

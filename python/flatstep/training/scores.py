@@ -13,7 +13,7 @@ from flatstep.network_updater import NetworkUpdater
 
 from .solver import Listener, StochasticGradientDescent
 
-__all__ = ["ScoreListener", "finite", "not_negative", "one_of"]
+__all__ = ["ScoreListener", "finite", "not_negative", "one_of", "require_like"]
 
 _VERSION = 1
 
@@ -127,21 +127,7 @@ class ScoreListener(Listener):
             TypeError: a value of another type.
         """
         where = f"{type(self).__name__}.load_state_dict"
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(
-                f"{where}: expected what state_dict() gave, got {type(state_dict).__name__}"
-            )
-        expected = self.state_dict()
-        wrong = [str(name) for name in expected.keys() ^ state_dict.keys()]
-        if wrong:
-            raise ValueError(
-                f"{where}: missing or unknown: {listed(sorted(wrong))}; expected "
-                f"{', '.join(expected)}"
-            )
-        if state_dict["version"] != _VERSION:
-            raise ValueError(
-                f"{where}: expected version {_VERSION}, got {shown(state_dict['version'])}"
-            )
+        require_like(where, state_dict, self.state_dict())
         best, total = (number(where, name, state_dict[name]) for name in ("best", "sum"))
         bad, number_of, epoch = (
             at_least(0, where, name, state_dict[name])
@@ -160,6 +146,28 @@ def one_of(where: str, argument: str, value: Any, names: tuple[str, ...]) -> str
         expected = " or ".join(f'"{name}"' for name in names)
         raise ValueError(f"{where}: {argument}: expected {expected}, got {shown(value)}")
     return str(value)
+
+
+def require_like(where: str, state_dict: Any, own: Mapping[str, Any]) -> None:
+    """Look whether a state dict has the names and the version of one's own.
+
+    Raises:
+        TypeError: it is no mapping.
+        ValueError: it has others.
+    """
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(
+            f"{where}: expected what state_dict() gave, got {type(state_dict).__name__}"
+        )
+    wrong = [str(name) for name in own.keys() ^ state_dict.keys()]
+    if wrong:
+        raise ValueError(
+            f"{where}: missing or unknown: {listed(sorted(wrong))}; expected {', '.join(own)}"
+        )
+    if state_dict["version"] != own["version"]:
+        raise ValueError(
+            f"{where}: expected version {own['version']}, got {shown(state_dict['version'])}"
+        )
 
 
 def finite(where: str, argument: str, value: Any) -> float:
