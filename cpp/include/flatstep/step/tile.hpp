@@ -175,9 +175,8 @@ void Passes<T>::pass_stored(const Step<T>& step, std::size_t slot, std::size_t o
 template <class T>
 bool Passes<T>::has_stored_pass(const Step<T>& step, std::size_t run, unsigned kind) {
   if constexpr (std::is_same_v<T, float>) {
-    return kind == pass_applies || kind == (pass_applies | pass_regularizes)
-               ? kernels_of(step.kernels, step.plan.runs[run]).stored[0] != nullptr
-               : false;
+    return (kind & ~pass_regularizes) == pass_applies &&
+           kernels_of(step.kernels, step.plan.runs[run]).stored[0] != nullptr;
   } else {
     return false;
   }
