@@ -609,6 +609,21 @@ def test_cycles_are_collected(make: Any) -> None:
     kept.step({slot.key: np.ones(slot.shape) for slot in kept.layout})
 
 
+def test_the_collector_comes_at_every_allocation() -> None:
+    """Also while the first object of a class is made, which has its type but nothing else yet."""
+
+    class Own(fs.MultiLayerUpdater):
+        pass
+
+    thresholds = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        updater = Own(ADAM, {"0_W": np.zeros(N)})
+    finally:
+        gc.set_threshold(*thresholds)
+    updater.step({"0_W": np.ones(N)})
+
+
 def test_views_outlive_their_updater() -> None:
     updater = fs.MultiLayerUpdater(ADAM, {"0_W": np.zeros(N)})
     updater.accumulate({"0_W": np.ones(N)})

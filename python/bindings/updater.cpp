@@ -190,8 +190,12 @@ void take_for_ranks(const Self& self, const py::object& gradients, const py::obj
 
 /// The C++ object behind `self`; null where __init__ has not run.
 Core* made(PyObject* self) {
-  return static_cast<Core*>(
-      reinterpret_cast<py::detail::instance*>(self)->get_value_and_holder().value_ptr());
+  auto* const instance = reinterpret_cast<py::detail::instance*>(self);
+  // The collector may come before pybind11 has given the new object its layout: for the first object
+  // of a class it makes a weak reference first.
+  const bool laid_out =
+      instance->simple_layout || instance->nonsimple.values_and_holders != nullptr;
+  return laid_out ? static_cast<Core*>(instance->get_value_and_holder().value_ptr()) : nullptr;
 }
 
 /// Lets Python's garbage collector see what an updater holds: the arrays, and the CustomUpdaters,
