@@ -24,28 +24,6 @@ namespace flatstep {
 /// At most this many state arrays has a callback updater.
 inline constexpr std::size_t max_callback_state_arrays = 16;
 
-/// The shape of a state array: its parameter's, that of one of its rows (all axes but the first),
-/// of one of its columns (all but the last), a single number, or what its updater says (own).
-enum class StateShape { parameter, row, column, number, own };
-
-/// What a state array starts at: a number that the updater says, or its parameter.
-enum class StateStart { number, parameter };
-
-/// A state array of an updater, whatever the parameter.
-struct StateDescription {
-  std::string_view name;
-  StateShape shape = StateShape::parameter;
-  StateStart start = StateStart::number;
-  bool never_negative = false;
-  bool keeps_maximum = false;
-
-  /// What the kernels of a fused updater go through.
-  constexpr bool is_plain() const { return shape == StateShape::parameter; }
-  /// Whether it may be kept in fewer bits. What starts at the parameter moves by less than such a
-  /// number's last place.
-  constexpr bool may_be_coded() const { return is_plain() && start == StateStart::number; }
-};
-
 /// One slot's arguments to a callback updater: gradient becomes update, in place, on scratch
 /// memory.
 template <class T>
@@ -206,17 +184,7 @@ UpdaterInfo describe_updater(int index) {
   info.name = U::name;
   info.hyper_parameters = detail::hyper_parameters_of<U>();
   for (std::size_t a = 0; a < U::state_names.size(); ++a) {
-    StateDescription description{U::state_names.data()[a]};
-    if constexpr (requires { U::starts_at_parameter(a); }) {
-      if (U::starts_at_parameter(a)) description.start = StateStart::parameter;
-    }
-    if constexpr (requires { U::never_negative(a); }) {
-      description.never_negative = U::never_negative(a);
-    }
-    if constexpr (requires { U::keeps_maximum(a); }) {
-      description.keeps_maximum = U::keeps_maximum(a);
-    }
-    info.state.push_back(description);
+    info.state.push_back(describe_state<U>(a));
   }
   info.initial_state = &detail::initial_state_of<U>;
   info.constants = &detail::constants_of<U>;

@@ -45,6 +45,14 @@ inline constexpr std::size_t code_block = 256;
 [[gnu::always_inline]] constexpr bool has_scales(StateCode code) {
   return code != StateCode::none && code != StateCode::signed_16;
 }
+/// The code of a state array that is kept in 16 or 8 bits. A maximum keeps 16: rounding drives it up.
+constexpr StateCode state_code(unsigned width, bool never_negative, bool keeps_maximum) {
+  if (width == 16 || keeps_maximum) {
+    return never_negative ? StateCode::non_negative_16 : StateCode::signed_16;
+  }
+  return never_negative ? StateCode::non_negative_8 : StateCode::signed_8;
+}
+
 constexpr std::size_t blocks_of(std::size_t size) { return (size + code_block - 1) / code_block; }
 
 /// What is added to numbers before they are cut off: different in each block of each array in each

@@ -207,10 +207,8 @@ inline std::vector<double> initial_values(const UpdaterConfiguration& updater,
 /// The code of a state array, as its slot's settings and its updater say.
 inline StateCode code_of(const SlotSettings& slot, const StateDescription& array) {
   if (slot.state_storage == StateStorage::full || !array.may_be_coded()) return StateCode::none;
-  if (slot.state_storage == StateStorage::bits_16 || array.keeps_maximum) {
-    return array.never_negative ? StateCode::non_negative_16 : StateCode::signed_16;
-  }
-  return array.never_negative ? StateCode::non_negative_8 : StateCode::signed_8;
+  return state_code(slot.state_storage == StateStorage::bits_16 ? 16 : 8, array.never_negative,
+                    array.keeps_maximum);
 }
 
 /// Where what is kept of a network's state lies: each in a place of its own, codes and scales at

@@ -145,6 +145,44 @@ struct StateNames<0> {
   static constexpr const std::string_view* data() { return nullptr; }
 };
 
+/// The shape of a state array: its parameter's, that of one of its rows (all axes but the first),
+/// of one of its columns (all but the last), a single number, or what its updater says (own).
+enum class StateShape { parameter, row, column, number, own };
+
+/// What a state array starts at: a number that the updater says, or its parameter.
+enum class StateStart { number, parameter };
+
+/// A state array of an updater, whatever the parameter.
+struct StateDescription {
+  std::string_view name;
+  StateShape shape = StateShape::parameter;
+  StateStart start = StateStart::number;
+  bool never_negative = false;
+  bool keeps_maximum = false;
+
+  /// What the kernels of a fused updater go through.
+  constexpr bool is_plain() const { return shape == StateShape::parameter; }
+  /// Whether it may be kept in fewer bits. What starts at the parameter moves by less than such a
+  /// number's last place.
+  constexpr bool may_be_coded() const { return is_plain() && start == StateStart::number; }
+};
+
+/// U's state arrays, by their number.
+template <class U>
+constexpr StateDescription describe_state(std::size_t array) {
+  StateDescription description{U::state_names.data()[array]};
+  if constexpr (requires { U::starts_at_parameter(array); }) {
+    if (U::starts_at_parameter(array)) description.start = StateStart::parameter;
+  }
+  if constexpr (requires { U::never_negative(array); }) {
+    description.never_negative = U::never_negative(array);
+  }
+  if constexpr (requires { U::keeps_maximum(array); }) {
+    description.keeps_maximum = U::keeps_maximum(array);
+  }
+  return description;
+}
+
 /// What the step constants depend on besides the hyper-parameters.
 struct StepContext {
   std::int64_t iteration = 0;
