@@ -410,11 +410,11 @@ TYPED_TEST(Simd, BitsAreNumbers) {
       expect_same_words<V>([](B a, B b, B) { return max(a, b); },
                            [](U a, U b, U) { return a > b ? a : b; });
       expect_same_words<V>(
-          [](B a, B b, B c) { return keep(not_equal(V::of_bits(a), V::of_bits(b)), c); },
+          [](B a, B b, B c) { return or_where(not_equal(V::of_bits(a), V::of_bits(b)), a, c); },
           [=](U a, U b, U c) {
             const float x = flushed(std::bit_cast<float>(a), flush);
             const float y = flushed(std::bit_cast<float>(b), flush);
-            return x != y ? c : U{0};
+            return x != y ? a | c : a;
           });
       expect_same_words<V>([](B a, B, B) { return bits(V::of_bits(a)); },
                            [](U a, U, U) { return a; });
@@ -477,6 +477,12 @@ void expect_widened_loads() {
       ASSERT_EQ(bits(out[lane]), static_cast<std::uint32_t>(std::int32_t{numbers[i + lane]}))
           << i << ", lane " << lane;
     }
+    if constexpr (std::is_same_v<N, std::uint16_t>) {
+      V::of_bits(V::Bits::load_upper(&numbers[i])).store(out.data());
+      for (std::size_t lane = 0; lane < V::lanes; ++lane) {
+        ASSERT_EQ(bits(out[lane]), std::uint32_t{numbers[i + lane]} << 16) << i << ", " << lane;
+      }
+    }
   }
 }
 
@@ -492,6 +498,15 @@ void expect_narrowed_stores() {
     EXPECT_EQ(out.back(), N{0x5a});
     for (std::size_t lane = 0; lane < V::lanes; ++lane) {
       ASSERT_EQ(out[lane + 1], static_cast<N>(in[i + lane])) << std::hex << in[i + lane];
+    }
+    if constexpr (std::is_same_v<N, std::uint16_t>) {
+      out.fill(N{0x5a});
+      V::Bits::load(&in[i]).store_upper(out.data() + 1);
+      EXPECT_EQ(out.front(), N{0x5a});
+      EXPECT_EQ(out.back(), N{0x5a});
+      for (std::size_t lane = 0; lane < V::lanes; ++lane) {
+        ASSERT_EQ(out[lane + 1], in[i + lane] >> 16) << std::hex << in[i + lane];
+      }
     }
   }
 }

@@ -68,9 +68,17 @@ class Formula {
   template <std::size_t vectors>
   void operator()(V pre0, V pre1, V (&g)[vectors], const V (&p)[vectors],
                   V (&state)[vectors][max_state_arrays]) const {
+    compute<true>(pre0, pre1, g, p, state);
+  }
+
+  /// The same where all factors are 1, if not `scales`.
+  template <bool scales, std::size_t vectors>
+  void compute(V pre0, V pre1, V (&g)[vectors], const V (&p)[vectors],
+               V (&state)[vectors][max_state_arrays]) const {
 #pragma GCC unroll 4
     for (std::size_t k = 0; k < vectors; ++k) {
-      V x = scale(g[k], pre0, pre1);
+      V x = g[k];
+      if constexpr (scales) x = scale(x, pre0, pre1);
       if constexpr ((flags & pass_clamps) != 0) x = clip(x, clamp_);
       if constexpr ((flags & pass_regularizes) != 0) x = before_.add(x, p[k]);
       if constexpr (reads_parameter<U>) {
@@ -79,7 +87,7 @@ class Formula {
         x = U::apply(x, state[k], constants_);
       }
       if constexpr ((flags & pass_regularizes) != 0) x = after_.add(x, p[k]);
-      x = x * post_;
+      if constexpr (scales) x = x * post_;
       if constexpr ((flags & pass_applies) != 0) x = p[k] - x;
       g[k] = x;
     }

@@ -33,19 +33,19 @@ inline constexpr std::uint32_t quiet_nan_bits = 0x7fc00000u;
 inline constexpr std::uint32_t magnitude_bits = 0x7fffffffu;
 inline constexpr int mantissa_bits = 23;
 
-template <bool value>
+template <auto value>
 struct Constant {};
 
 /// NaN where x is, whatever has become of its bits.
 template <class V>
 inline typename V::Bits or_nan(typename V::Bits changed, V x) {
-  return changed | keep(not_equal(x, x), V::Bits::broadcast(quiet_nan_bits));
+  return or_where(not_equal(x, x), changed, V::Bits::broadcast(quiet_nan_bits));
 }
 
 template <class V>
 inline void widen_bfloat16(const std::uint16_t* from, float* to, std::size_t size) {
   transform<V>(size, [=](auto lanes, std::size_t i) {
-    lanes.store(V::of_bits(shift_left<16>(lanes.load_bits(from + i))), to + i);
+    lanes.store(V::of_bits(lanes.load_upper(from + i)), to + i);
   });
 }
 
@@ -58,7 +58,7 @@ inline void narrow_bfloat16(const float* from, std::uint16_t* to, std::size_t si
     const V x = lanes.load(from + i);
     const Bits b = bits(x);
     const Bits odd = shift_right<16>(b) & one;
-    lanes.store_bits(shift_right<16>(or_nan(b + below_half + odd, x)), to + i);
+    lanes.store_upper(or_nan(b + below_half + odd, x), to + i);
   });
 }
 
@@ -122,7 +122,7 @@ inline void narrow_float16(const float* from, std::uint16_t* to, std::size_t siz
     const Bits normal = shift_right<half_shift>(magnitude + below_half + odd - rebias);
     const Bits small = bits(V::of_bits(magnitude) + half) - bits(half);
     const Bits chosen = choose(less(magnitude, first_normal), small, normal);
-    lanes.store_bits(chosen | sign | keep(not_equal(x, x), nan), to + i);
+    lanes.store_bits(or_where(not_equal(x, x), chosen | sign, nan), to + i);
   });
 }
 
@@ -182,18 +182,14 @@ inline void by_block(std::size_t size, First&& first, Second&& second) {
 
 /// bfloat16 as a code of state.
 struct BFloat16Code {
-  using Stored = std::uint16_t;  ///< as what a code is loaded
   static constexpr int scale_arguments = 0;
   template <class V>
   using Numbers = detail::Numbers<V, 16, 0>;
 
+  /// The code is the upper half.
   template <class V>
-  static V number_of(typename V::Bits code) {
-    return V::of_bits(shift_left<16>(code));
-  }
-  template <class V>
-  static typename V::Bits code_of(V x, typename V::Bits numbers) {
-    return shift_right<16>(or_nan(bits(x) + numbers, x));
+  static typename V::Bits rounded(V x, typename V::Bits numbers) {
+    return or_nan(bits(x) + numbers, x);
   }
 
   template <class V>
@@ -208,7 +204,7 @@ struct BFloat16Code {
       const auto start = Numbers<V>::start_of(dither.of_block(first + block));
       transform<V>(n, [=](auto lanes, std::size_t i) {
         const V x = lanes.load(from + begin + i);
-        lanes.store_bits(code_of(x, Numbers<V>::at(start, i)), to + i);
+        lanes.store_upper(rounded(x, Numbers<V>::at(start, i)), to + i);
       });
     });
   }
@@ -232,7 +228,10 @@ class Scaled {
 
   /// @param far from where on is_far is set
   static BlockScale scale_of(const float* from, std::size_t size, float top, float far) {
-    const std::uint32_t largest = largest_of(from, size);
+    return scale_of(largest_of(from, size), top, far);
+  }
+  /// @param largest the bits of the largest |x|
+  static BlockScale scale_of(std::uint32_t largest, float top, float far) {
     if (largest > infinity_bits) return {__builtin_bit_cast(float, quiet_nan_bits), 0.0f, true};
     const auto magnitude = __builtin_bit_cast(float, largest);
     if (!(magnitude >= least_scale)) return {0.0f, 0.0f, false};  // nothing, or subnormal
@@ -485,14 +484,10 @@ inline void narrow(ElementType, const double* from, void* to, std::size_t size) 
 
 namespace detail {
 
-/// @param lower with copies of its sign
+/// Bits of a number whose upper half is the bfloat16 nearest to it.
 template <class V>
-inline V joined(typename V::Bits upper, typename V::Bits lower) {
-  return V::of_bits(shift_left<16>(upper) + lower);
-}
-template <class V>
-inline typename V::Bits upper_of(typename V::Bits number) {
-  return shift_right<16>(number + V::Bits::broadcast(0x8000));
+inline typename V::Bits rounded_half_up(typename V::Bits number) {
+  return number + V::Bits::broadcast(0x8000);
 }
 
 }  // namespace detail
@@ -502,7 +497,7 @@ inline void join(const std::uint16_t* upper, const std::uint16_t* lower, float* 
                  std::size_t size) {
   const auto* const signed_lower = reinterpret_cast<const std::int16_t*>(lower);
   transform<V>(size, [=](auto lanes, std::size_t i) {
-    lanes.store(detail::joined<V>(lanes.load_bits(upper + i), lanes.load_bits(signed_lower + i)),
+    lanes.store(V::of_bits(lanes.load_upper(upper + i) + lanes.load_bits(signed_lower + i)),
                 to + i);
   });
 }
@@ -511,7 +506,7 @@ template <class V>
 inline void split(const float* from, std::uint16_t* upper, std::uint16_t* lower, std::size_t size) {
   transform<V>(size, [=](auto lanes, std::size_t i) {
     const auto b = bits(lanes.load(from + i));
-    lanes.store_bits(detail::upper_of<V>(b), upper + i);
+    lanes.store_upper(detail::rounded_half_up<V>(b), upper + i);
     lanes.store_bits(b, lower + i);
   });
 }

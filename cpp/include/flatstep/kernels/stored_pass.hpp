@@ -2,15 +2,18 @@
 // bfloat16, state in codes.
 //
 // Group by group, what is in another form is decoded where the plain pass would load it, and goes
-// through the same Formula; new state waits in a buffer, and is encoded when its block is through, as
-// only then the largest of it is known. So memory is read as evenly as by the plain pass, which
-// processors' prefetching needs. Blocks that are not whole, or whose scales are out of the ordinary, go
+// through the same Formula; new state waits in a buffer until its block is through, as only then the
+// largest of it is known, and is encoded group by group beside the next block. So memory is read as
+// evenly as by the plain pass, which processors' prefetching needs. Blocks that are not whole, or whose scales are out of the ordinary, go
 // through buffers and the plain pass: the numbers are the same. Inputs and outputs: kernel_table.hpp.
 // Rounding: that of pass.hpp and storage.hpp.
 #pragma once
 
 #include <flatstep/kernels/pass.hpp>
 #include <flatstep/kernels/storage.hpp>
+
+#include <tuple>
+#include <type_traits>
 
 namespace flatstep {
 
@@ -51,134 +54,193 @@ template <class V>
   }
 }
 
-/// What codes a state array of U may have.
-template <class U, std::size_t array>
-constexpr bool is_never_negative() {
-  if constexpr (requires { U::never_negative(array); }) {
-    return U::never_negative(array);
-  } else {
-    return false;
+/// The code of one of U's state arrays in a pass over state of that width, 32 being numbers.
+template <class U, unsigned width, std::size_t array>
+consteval StateCode code_in() {
+  if constexpr (width < 32 && array < U::state_names.size()) {
+    const StateDescription description = describe_state<U>(array);
+    if (description.may_be_coded()) {
+      return state_code(width, description.never_negative, description.keeps_maximum);
+    }
   }
+  return StateCode::none;
 }
 
-/// body(code) for what stands for the code, of the two that there are of state of that sign; nothing
-/// where there is none.
-template <bool never_negative, class Body>
-inline void by_code(StateCode code, Body&& body) {
-  if (code == StateCode::none) return;
-  if constexpr (never_negative) {
-    if (code == StateCode::non_negative_16) return body(NonNegative16Code{});
-    return body(NonNegative8Code{});
-  } else {
-    if (code == StateCode::signed_16) return body(BFloat16Code{});
-    return body(Signed8Code{});
-  }
-}
+/// Numbers as they are.
+struct Uncoded {
+  static constexpr int scale_arguments = 0;
+};
 
-/// A state array under way, block by block.
-template <class V, bool never_negative>
-class CodedState {
+template <StateCode code>
+using CodeType = std::tuple_element_t<
+    static_cast<std::size_t>(code),
+    std::tuple<Uncoded, BFloat16Code, NonNegative16Code, Signed8Code, NonNegative8Code>>;
+
+/// A block's numbers of a state array.
+using BlockBuffer = float[code_block];
+
+/// A state array under way, block by block. New numbers whose code has a scale wait in a buffer for
+/// one block, as only then the largest is known, and are encoded beside the next block's: in the
+/// shadow of its roots and divisions.
+template <class V, StateCode code>
+class StateUnderWay {
  public:
   using Bits = typename V::Bits;
+  using Code = CodeType<code>;
 
-  CodedState(const StoredState& array, std::size_t first) : array_(array), first_(first) {}
+  /// @param buffers two
+  StateUnderWay(const StoredState& array, std::size_t first, BlockBuffer* buffers)
+      : array_(array), first_(first), buffers_(buffers) {}
 
-  /// Where a block's new state goes.
-  float* numbers(std::size_t block) {
-    return array_.code == StateCode::none ? array_.numbers + block * code_block : buffer_;
-  }
-  bool is_near(std::size_t block) const {
-    return !has_scales(array_.code) || array_.scales[block] <= far_scale;
-  }
+  bool is_near(std::size_t block) const { return !scaled || array_.scales[block] <= far_scale; }
 
   void begin(std::size_t block) {
-    codes_ = codes(block);
-    if (!has_scales(array_.code)) return;
-    const float scale = array_.scales[block];
-    scale_ = V::broadcast(never_negative ? scale * up : scale);
-    minus_offset_ = V::broadcast(-Signed8Code::offset * scale);
-  }
-
-  template <std::size_t vectors>
-  void load(std::size_t block, std::size_t i, V (&state)[vectors][max_state_arrays],
-            std::size_t a) const {
-    if (array_.code == StateCode::none) {
-      const float* const from = array_.numbers + block * code_block + i;
-#pragma GCC unroll 4
-      for (std::size_t k = 0; k < vectors; ++k) state[k][a] = V::load(from + k * V::lanes);
-      return;
+    if constexpr (code == StateCode::none) {
+      numbers_ = array_.numbers + block * code_block;
+    } else {
+      codes_ = codes(block);
     }
-    by_code<never_negative>(array_.code, [&]<class Code>(Code) {
-      const auto* const from = reinterpret_cast<const typename Code::Stored*>(codes_) + i;
-#pragma GCC unroll 4
-      for (std::size_t k = 0; k < vectors; ++k) {
-        const Bits code = Bits::load(from + k * V::lanes);
-        if constexpr (Code::scale_arguments == 0) {
-          state[k][a] = Code::template number_of<V>(code);
-        } else if constexpr (Code::scale_arguments == 1) {
-          state[k][a] = Code::template number_of<V>(code, scale_);
-        } else {
-          state[k][a] = Code::template number_of<V>(code, scale_, minus_offset_);
-        }
+    if constexpr (code == StateCode::signed_16) start_ = start_of(block);
+    if constexpr (scaled) {
+      const float scale = array_.scales[block];
+      scale_ = V::broadcast(Code::scale_arguments == 1 ? scale * up : scale);
+      if constexpr (Code::scale_arguments == 2) {
+        minus_offset_ = V::broadcast(-Code::offset * scale);
       }
-    });
+      largest_ = Bits::broadcast(0);
+      numbers_ = buffers_[block % 2];
+    }
   }
 
-  void decode(std::size_t block, std::size_t size) {
-    if (array_.code == StateCode::none) return;
-    decode_state<V>(array_.code, codes(block), scales(block), buffer_, size);
+  /// The i-th vector of a block, from the i-th element on.
+  V load(std::size_t i) const {
+    if constexpr (code == StateCode::none) {
+      return V::load(numbers_ + i);
+    } else if constexpr (code == StateCode::signed_16) {
+      return V::of_bits(Bits::load_upper(reinterpret_cast<const std::uint16_t*>(codes_) + i));
+    } else {
+      const Bits stored = Bits::load(reinterpret_cast<const typename Code::Stored*>(codes_) + i);
+      if constexpr (Code::scale_arguments == 1) {
+        return Code::template number_of<V>(stored, scale_);
+      } else {
+        return Code::template number_of<V>(stored, scale_, minus_offset_);
+      }
+    }
   }
-  void encode(std::size_t block, std::size_t size) {
-    if (array_.code == StateCode::none) return;
-    encode_state<V>(array_.code, buffer_, codes(block), scales(block), size, array_.dither,
-                    first_ + block);
+
+  /// New numbers.
+  void keep(V x, std::size_t i) {
+    if constexpr (code == StateCode::signed_16) {
+      Code::rounded(x, numbers_at(i)).store_upper(reinterpret_cast<std::uint16_t*>(codes_) + i);
+    } else {
+      x.store(numbers_ + i);
+      if constexpr (scaled) {
+        largest_ = max(largest_, bits(Code::scale_arguments == 1 ? x : abs(x)));
+      }
+    }
+  }
+
+  /// The block before, the same elements of it.
+  void encode(std::size_t i) const {
+    if constexpr (scaled) {
+      if (waiting_codes_ == nullptr) return;
+      using Stored = std::make_unsigned_t<typename Code::Stored>;
+      Code::code_of(V::load(waiting_ + i), factor_, numbers_at(i))
+          .store(reinterpret_cast<Stored*>(waiting_codes_) + i);
+    }
+  }
+
+  /// A block is through.
+  void finish(std::size_t block) {
+    if constexpr (scaled) {
+      const BlockScale found = Scaled<V>::scale_of(largest(largest_), Code::top, Code::far);
+      if (found.is_far) {
+        waiting_codes_ = nullptr;
+        return encode_state<V>(code, numbers_, codes_, array_.scales + block, code_block,
+                               array_.dither, first_ + block);
+      }
+      array_.scales[block] = found.scale;
+      factor_ = V::broadcast(Code::scale_arguments == 1 ? found.inverse * down : found.inverse);
+      start_ = start_of(block);
+      waiting_ = numbers_;
+      waiting_codes_ = codes_;
+    }
+  }
+
+  /// Nothing waits any longer.
+  void flush() {
+    if constexpr (!scaled) return;
+#pragma GCC unroll 1
+    for (std::size_t i = 0; i < code_block; i += V::lanes) encode(i);
+    waiting_codes_ = nullptr;
   }
 
  private:
+  static constexpr bool scaled = Code::scale_arguments > 0;
+
   std::byte* codes(std::size_t block) const {
-    return array_.codes + block * code_block * bytes_of(array_.code);
+    return array_.codes + block * code_block * bytes_of(code);
   }
-  float* scales(std::size_t block) const {
-    return array_.scales == nullptr ? nullptr : array_.scales + block;
+  Bits start_of(std::size_t block) const {
+    return Code::template Numbers<V>::start_of(array_.dither.of_block(first_ + block));
   }
+  Bits numbers_at(std::size_t i) const { return Code::template Numbers<V>::at(start_, i); }
 
   const StoredState& array_;
   std::size_t first_;
+  BlockBuffer* buffers_;
+  // Of the block under way.
+  float* numbers_ = nullptr;
   std::byte* codes_ = nullptr;
   V scale_ = V::zero();
   V minus_offset_ = V::zero();
-  alignas(64) float buffer_[code_block];
+  Bits largest_ = Bits::broadcast(0);
+  // Of the one that waits, if one does.
+  const float* waiting_ = nullptr;
+  std::byte* waiting_codes_ = nullptr;
+  V factor_ = V::zero();
+  Bits start_ = Bits::broadcast(0);  ///< bfloat16's, which does not wait: of the one under way
 };
 
-/// Those of an updater.
-template <class V, class U>
-class CodedStates {
+/// Those of an updater, whose state has that many bits.
+template <class V, class U, unsigned width>
+class StatesUnderWay {
  public:
-  explicit CodedStates(const StoredSegment& s)
-      : first_(s.state[0], s.block), second_(s.state[1], s.block), third_(s.state[2], s.block) {}
+  StatesUnderWay(const StoredSegment& s, BlockBuffer (&buffers)[max_state_arrays][2])
+      : first_(s.state[0], s.block, buffers[0]),
+        second_(s.state[1], s.block, buffers[1]),
+        third_(s.state[2], s.block, buffers[2]) {}
 
   /// use(state, number) for each.
   template <class Use>
-  void each(Use&& use) {
+  [[gnu::always_inline]] void each(Use&& use) {
     if constexpr (arrays > 0) use(first_, 0);
     if constexpr (arrays > 1) use(second_, 1);
     if constexpr (arrays > 2) use(third_, 2);
   }
 
+  /// Whether the segment's state is of this kind.
+  static bool are_of(const StoredSegment& s) {
+    return (arrays < 1 || s.state[0].code == code_in<U, width, 0>()) &&
+           (arrays < 2 || s.state[1].code == code_in<U, width, 1>()) &&
+           (arrays < 3 || s.state[2].code == code_in<U, width, 2>());
+  }
+
  private:
   static constexpr std::size_t arrays = U::state_names.size();
-  CodedState<V, is_never_negative<U, 0>()> first_;
-  CodedState<V, is_never_negative<U, 1>()> second_;
-  CodedState<V, is_never_negative<U, 2>()> third_;
+  StateUnderWay<V, code_in<U, width, 0>()> first_;
+  StateUnderWay<V, code_in<U, width, 1>()> second_;
+  StateUnderWay<V, code_in<U, width, 2>()> third_;
 };
 
 /// A block that is not whole, or has a far scale.
-template <class V, class U, unsigned flags>
+template <class V>
 [[gnu::noinline]] void pass_in_buffers(const StoredSegment& s, const PassConstants<float>& shared,
-                                       CodedStates<V, U>& states, std::size_t begin,
-                                       std::size_t block) {
+                                       Pass<float> pass, std::size_t arrays, std::size_t block) {
   alignas(64) float gradient[code_block];
   alignas(64) float parameter[code_block];
+  alignas(64) float numbers[max_state_arrays][code_block];
+  const std::size_t begin = block * code_block;
   const std::size_t size = s.size - begin < code_block ? s.size - begin : code_block;
   Segment<float> part{};
   part.size = size;
@@ -196,32 +258,47 @@ template <class V, class U, unsigned flags>
   } else {
     join<V>(s.upper + begin, s.lower + begin, parameter, size);
   }
-  states.each([&](auto& state, std::size_t a) {
-    state.decode(block, size);
-    part.state[a] = state.numbers(block);
+  const auto by_code = [&](auto&& use) {
+    for (std::size_t a = 0; a < arrays; ++a) {
+      const StoredState& array = s.state[a];
+      if (array.code == StateCode::none) continue;
+      std::byte* const codes = array.codes + begin * bytes_of(array.code);
+      use(array, codes, has_scales(array.code) ? array.scales + block : nullptr, numbers[a]);
+      part.state[a] = numbers[a];
+    }
+  };
+  for (std::size_t a = 0; a < arrays; ++a) {
+    if (s.state[a].code == StateCode::none) part.state[a] = s.state[a].numbers + begin;
+  }
+  by_code([&](const StoredState& array, std::byte* codes, float* scales, float* of) {
+    decode_state<V>(array.code, codes, scales, of, size);
   });
-  pass<V, U, flags>(&part, 1, shared);
+  pass(&part, 1, shared);
   if (s.upper != nullptr) split<V>(parameter, s.upper + begin, s.lower + begin, size);
-  states.each([&](auto& state, std::size_t) { state.encode(block, size); });
+  by_code([&](const StoredState& array, std::byte* codes, float* scales, float* of) {
+    encode_state<V>(array.code, of, codes, scales, size, array.dither, s.block + block);
+  });
 }
 
-}  // namespace detail
-
-template <class V, class U, unsigned flags>
+/// @tparam unit  whether every factor is 1
+template <class V, class U, unsigned flags, unsigned width, bool unit>
 void stored_pass(const StoredSegment& s, const PassConstants<float>& shared) {
-  constexpr std::size_t vectors = vectors_per_group;
+  constexpr std::size_t vectors = 2;
   constexpr std::size_t group = vectors * V::lanes;
   static_assert(code_block % group == 0 && (flags & pass_applies) != 0);
+  constexpr std::size_t arrays = U::state_names.size();
   const Formula<V, U, flags> formula(shared);
   const V pre0 = V::broadcast(s.pre[0]);
   const V pre1 = V::broadcast(s.pre[1]);
-  detail::CodedStates<V, U> states(s);
+  alignas(64) BlockBuffer buffers[max_state_arrays][2];
+  StatesUnderWay<V, U, width> states(s, buffers);
 
   for (std::size_t begin = 0, block = 0; begin < s.size; begin += code_block, ++block) {
     bool is_usual = s.size - begin >= code_block;
     states.each([&](auto& of, std::size_t) { is_usual = is_usual && of.is_near(block); });
     if (!is_usual) {
-      detail::pass_in_buffers<V, U, flags>(s, shared, states, begin, block);
+      states.each([&](auto& of, std::size_t) { of.flush(); });
+      pass_in_buffers<V>(s, shared, &pass<V, U, flags>, arrays, block);
       continue;
     }
     states.each([&](auto& of, std::size_t) { of.begin(block); });
@@ -236,8 +313,7 @@ void stored_pass(const StoredSegment& s, const PassConstants<float>& shared) {
       } else {
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < vectors; ++k) {
-          g[k] = detail::BFloat16Code::number_of<V>(
-              V::Bits::load(s.narrow_gradient + at + k * V::lanes));
+          g[k] = V::of_bits(V::Bits::load_upper(s.narrow_gradient + at + k * V::lanes));
         }
       }
       if (s.upper == nullptr) {
@@ -247,16 +323,18 @@ void stored_pass(const StoredSegment& s, const PassConstants<float>& shared) {
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < vectors; ++k) {
           const auto* const lower = reinterpret_cast<const std::int16_t*>(s.lower);
-          p[k] = detail::joined<V>(V::Bits::load(s.upper + at + k * V::lanes),
-                                   V::Bits::load(lower + at + k * V::lanes));
+          p[k] = V::of_bits(V::Bits::load_upper(s.upper + at + k * V::lanes) +
+                            V::Bits::load(lower + at + k * V::lanes));
         }
       }
-      states.each([&](auto& of, std::size_t a) { of.load(block, i, state, a); });
-      formula(pre0, pre1, g, p, state);
       states.each([&](auto& of, std::size_t a) {
-        float* const to = of.numbers(block) + i;
 #pragma GCC unroll 4
-        for (std::size_t k = 0; k < vectors; ++k) state[k][a].store(to + k * V::lanes);
+        for (std::size_t k = 0; k < vectors; ++k) state[k][a] = of.load(i + k * V::lanes);
+      });
+      formula.template compute<!unit>(pre0, pre1, g, p, state);
+      states.each([&](auto& of, std::size_t a) {
+#pragma GCC unroll 4
+        for (std::size_t k = 0; k < vectors; ++k) of.keep(state[k][a], i + k * V::lanes);
       });
       if (s.upper == nullptr) {
 #pragma GCC unroll 4
@@ -265,13 +343,34 @@ void stored_pass(const StoredSegment& s, const PassConstants<float>& shared) {
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < vectors; ++k) {
           const auto b = bits(g[k]);
-          detail::upper_of<V>(b).store(s.upper + at + k * V::lanes);
+          rounded_half_up<V>(b).store_upper(s.upper + at + k * V::lanes);
           b.store(s.lower + at + k * V::lanes);
         }
       }
+      states.each([&](auto& of, std::size_t) {
+#pragma GCC unroll 4
+        for (std::size_t k = 0; k < vectors; ++k) of.encode(i + k * V::lanes);
+      });
     }
-    states.each([&](auto& of, std::size_t) { of.encode(block, code_block); });
+    states.each([&](auto& of, std::size_t) { of.finish(block); });
   }
+  states.each([&](auto& of, std::size_t) { of.flush(); });
+}
+
+}  // namespace detail
+
+template <class V, class U, unsigned flags>
+void stored_pass(const StoredSegment& s, const PassConstants<float>& shared) {
+  const bool unit = s.pre[0] == 1 && s.pre[1] == 1 && shared.post == 1;
+  const auto go = [&]<unsigned width>(detail::Constant<width>) {
+    if constexpr (width < 32 && (flags & pass_regularizes) == 0) {
+      if (unit) return detail::stored_pass<V, U, flags, width, true>(s, shared);
+    }
+    detail::stored_pass<V, U, flags, width, false>(s, shared);
+  };
+  if (detail::StatesUnderWay<V, U, 32>::are_of(s)) return go(detail::Constant<32u>{});
+  if (detail::StatesUnderWay<V, U, 16>::are_of(s)) return go(detail::Constant<16u>{});
+  go(detail::Constant<8u>{});
 }
 
 }  // namespace flatstep

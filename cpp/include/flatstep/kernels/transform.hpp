@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace flatstep {
 
@@ -36,6 +37,9 @@ struct AllLanes {
   static void store_bits(const auto& bits, N* p) {
     bits.store(p);
   }
+  /// As the upper halves of such numbers.
+  static auto load_upper(const std::uint16_t* p) { return V::Bits::load_upper(p); }
+  static void store_upper(const auto& bits, std::uint16_t* p) { bits.store_upper(p); }
 };
 
 template <class V>
@@ -53,6 +57,16 @@ struct FirstLanes {
     N lanes[V::lanes] = {};
     for (std::size_t i = 0; i < size; ++i) lanes[i] = p[i];
     return V::Bits::load(lanes);
+  }
+  auto load_upper(const std::uint16_t* p) const {
+    std::uint16_t lanes[V::lanes] = {};
+    for (std::size_t i = 0; i < size; ++i) lanes[i] = p[i];
+    return V::Bits::load_upper(lanes);
+  }
+  void store_upper(const auto& bits, std::uint16_t* p) const {
+    std::uint16_t lanes[V::lanes];
+    bits.store_upper(lanes);
+    for (std::size_t i = 0; i < size; ++i) p[i] = lanes[i];
   }
   template <class N>
   void store_bits(const auto& bits, N* p) const {

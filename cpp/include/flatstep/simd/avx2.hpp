@@ -42,6 +42,7 @@ struct Vector<float> {
     static Bits load(const std::int8_t* p) {
       return {_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))};
     }
+    static Bits load_upper(const std::uint16_t* p) { return shift_left<16>(load(p)); }
     void store(std::uint16_t* p) const {
       const __m256i low = _mm256_and_si256(v, _mm256_set1_epi32(0xffff));
       const __m128i packed =
@@ -53,6 +54,12 @@ struct Vector<float> {
       const __m128i packed =
           _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
       _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(packed, packed));
+    }
+    void store_upper(std::uint16_t* p) const {
+      const __m256i halves = _mm256_srli_epi32(v, 16);
+      const __m128i packed =
+          _mm_packus_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(p), packed);
     }
 
     friend Bits operator+(Bits a, Bits b) { return {_mm256_add_epi32(a.v, b.v)}; }
@@ -73,8 +80,8 @@ struct Vector<float> {
     }
     friend Bits min(Bits a, Bits b) { return {_mm256_min_epu32(a.v, b.v)}; }
     friend Bits max(Bits a, Bits b) { return {_mm256_max_epu32(a.v, b.v)}; }
-    friend Bits keep(Mask mask, Bits a) {
-      return {_mm256_and_si256(_mm256_castps_si256(mask.bits), a.v)};
+    friend Bits or_where(Mask mask, Bits a, Bits b) {
+      return {_mm256_or_si256(a.v, _mm256_and_si256(_mm256_castps_si256(mask.bits), b.v))};
     }
     friend std::uint32_t largest(Bits a) {
       __m128i four = _mm_max_epu32(_mm256_castsi256_si128(a.v), _mm256_extracti128_si256(a.v, 1));

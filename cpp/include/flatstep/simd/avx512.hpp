@@ -48,6 +48,11 @@ struct Vector<float> {
       return {_mm512_maskz_cvtepi8_epi32(all(true).bits,
                                          _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
     }
+    static Bits load_upper(const std::uint16_t* p) {
+      const __m512i halves =
+          _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+      return {_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, to_upper(), halves)};
+    }
     void store(std::uint16_t* p) const {
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
                           _mm512_maskz_cvtepi32_epi16(all(true).bits, v));
@@ -55,6 +60,11 @@ struct Vector<float> {
     void store(std::uint8_t* p) const {
       _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
                        _mm512_maskz_cvtepi32_epi8(all(true).bits, v));
+    }
+    void store_upper(std::uint16_t* p) const {
+      const __m512i halves = _mm512_maskz_permutexvar_epi16(0xffff, from_upper(), v);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                          _mm512_maskz_extracti32x8_epi32(0xff, halves, 0));
     }
 
     friend Bits operator+(Bits a, Bits b) { return {_mm512_add_epi32(a.v, b.v)}; }
@@ -75,7 +85,9 @@ struct Vector<float> {
     }
     friend Bits min(Bits a, Bits b) { return {_mm512_maskz_min_epu32(all(true).bits, a.v, b.v)}; }
     friend Bits max(Bits a, Bits b) { return {_mm512_maskz_max_epu32(all(true).bits, a.v, b.v)}; }
-    friend Bits keep(Mask mask, Bits a) { return {_mm512_maskz_mov_epi32(mask.bits, a.v)}; }
+    friend Bits or_where(Mask mask, Bits a, Bits b) {
+      return {_mm512_mask_or_epi32(a.v, mask.bits, a.v, b.v)};
+    }
     friend std::uint32_t largest(Bits a) {
       const __m256i half = _mm256_max_epu32(_mm512_maskz_extracti32x8_epi32(0xff, a.v, 0),
                                             _mm512_maskz_extracti32x8_epi32(0xff, a.v, 1));
@@ -83,6 +95,19 @@ struct Vector<float> {
       four = _mm_max_epu32(four, _mm_shuffle_epi32(four, _MM_SHUFFLE(1, 0, 3, 2)));
       four = _mm_max_epu32(four, _mm_shuffle_epi32(four, _MM_SHUFFLE(2, 3, 0, 1)));
       return static_cast<std::uint32_t>(_mm_cvtsi128_si32(four));
+    }
+
+   private:
+    /// Half i to the upper half of element i, and back: one instruction, where widening and a shift are
+    /// two.
+    static __m512i to_upper() {
+      return _mm512_set_epi32(15 << 16, 14 << 16, 13 << 16, 12 << 16, 11 << 16, 10 << 16, 9 << 16,
+                              8 << 16, 7 << 16, 6 << 16, 5 << 16, 4 << 16, 3 << 16, 2 << 16,
+                              1 << 16, 0);
+    }
+    static __m512i from_upper() {
+      return _mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 31 << 16 | 29, 27 << 16 | 25, 23 << 16 | 21,
+                              19 << 16 | 17, 15 << 16 | 13, 11 << 16 | 9, 7 << 16 | 5, 3 << 16 | 1);
     }
   };
 

@@ -13,10 +13,12 @@
 //   keep(mask, x)    x where the mask is set, +0 elsewhere
 // and, of vectors of float, Bits, as many unsigned numbers of 32 bits:
 //   load             of 8 or 16 bits, too, of signed ones with copies of their sign
-//   store            the low 8 or 16 bits
+//   load_upper       of 16 bits, as the upper halves of numbers whose lower ones are 0
+//   store            the low 8 or 16 bits; store_upper: the upper 16
 //   + - & | ^        modulo 2^32; shift_left<n>, shift_right<n>: zeros come in
 //   merge(mask, a, b) a's bits where the mask's are set, b's elsewhere
-//   min, max, keep   as above; largest: the greatest of all
+//   min, max         as above; largest: the greatest of all
+//   or_where(mask, a, b)  a | b where the mask is set, a elsewhere
 //   bits, of_bits    a vector's bits, and the vector of bits: nothing is moved
 //   of_integers      each number, taken as signed and below 2^24, as a float
 // Under FlushSubnormals arithmetic, comparisons, min, max and widening take and give zeros for
@@ -56,11 +58,17 @@ struct Vector {
     static Bits load(const std::uint8_t* p) { return widened(p); }
     static Bits load(const std::int16_t* p) { return widened(p); }
     static Bits load(const std::int8_t* p) { return widened(p); }
+    static Bits load_upper(const std::uint16_t* p) {
+      return each([&](std::size_t i) { return std::uint32_t{p[i]} << 16; });
+    }
     void store(std::uint16_t* p) const {
       for (std::size_t i = 0; i < lanes; ++i) p[i] = static_cast<std::uint16_t>(v[i]);
     }
     void store(std::uint8_t* p) const {
       for (std::size_t i = 0; i < lanes; ++i) p[i] = static_cast<std::uint8_t>(v[i]);
+    }
+    void store_upper(std::uint16_t* p) const {
+      for (std::size_t i = 0; i < lanes; ++i) p[i] = static_cast<std::uint16_t>(v[i] >> 16);
     }
 
     friend Bits operator+(Bits a, Bits b) {
@@ -95,8 +103,8 @@ struct Vector {
     friend Bits max(Bits a, Bits b) {
       return each([&](std::size_t i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
     }
-    friend Bits keep(Mask mask, Bits a) {
-      return each([&](std::size_t i) { return mask.lane[i] ? a.v[i] : 0u; });
+    friend Bits or_where(Mask mask, Bits a, Bits b) {
+      return each([&](std::size_t i) { return mask.lane[i] ? a.v[i] | b.v[i] : a.v[i]; });
     }
     friend std::uint32_t largest(Bits a) {
       std::uint32_t most = 0;

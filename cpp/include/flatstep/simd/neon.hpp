@@ -40,6 +40,7 @@ struct Vector<float> {
       return {vreinterpretq_u32_s32(
           vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u32(load_four(p))))))};
     }
+    static Bits load_upper(const std::uint16_t* p) { return {vshll_n_u16(vld1_u16(p), 16)}; }
     void store(std::uint16_t* p) const { vst1_u16(p, vmovn_u32(v)); }
     void store(std::uint8_t* p) const {
       const uint16x4_t half = vmovn_u32(v);
@@ -47,6 +48,7 @@ struct Vector<float> {
       const std::uint32_t four = vget_lane_u32(vreinterpret_u32_u8(packed), 0);
       __builtin_memcpy(p, &four, sizeof(four));
     }
+    void store_upper(std::uint16_t* p) const { vst1_u16(p, vshrn_n_u32(v, 16)); }
 
     friend Bits operator+(Bits a, Bits b) { return {vaddq_u32(a.v, b.v)}; }
     friend Bits operator-(Bits a, Bits b) { return {vsubq_u32(a.v, b.v)}; }
@@ -64,7 +66,9 @@ struct Vector<float> {
     }
     friend Bits min(Bits a, Bits b) { return {vminq_u32(a.v, b.v)}; }
     friend Bits max(Bits a, Bits b) { return {vmaxq_u32(a.v, b.v)}; }
-    friend Bits keep(Mask mask, Bits a) { return {vandq_u32(mask.bits, a.v)}; }
+    friend Bits or_where(Mask mask, Bits a, Bits b) {
+      return {vorrq_u32(a.v, vandq_u32(mask.bits, b.v))};
+    }
     friend std::uint32_t largest(Bits a) { return vmaxvq_u32(a.v); }
 
    private:

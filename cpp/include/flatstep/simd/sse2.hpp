@@ -47,6 +47,10 @@ struct Vector<float> {
       const __m128i twice = _mm_unpacklo_epi8(x, x);
       return {_mm_srai_epi32(_mm_unpacklo_epi16(twice, twice), 24)};
     }
+    static Bits load_upper(const std::uint16_t* p) {
+      return {_mm_unpacklo_epi16(_mm_setzero_si128(),
+                                 _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))};
+    }
     void store(std::uint16_t* p) const {
       // SSE2 packs signed numbers only.
       const __m128i low = _mm_srai_epi32(_mm_slli_epi32(v, 16), 16);
@@ -57,6 +61,10 @@ struct Vector<float> {
       const __m128i half = _mm_packs_epi32(low, low);
       const int four = _mm_cvtsi128_si32(_mm_packus_epi16(half, half));
       __builtin_memcpy(p, &four, sizeof(four));
+    }
+    void store_upper(std::uint16_t* p) const {
+      const __m128i halves = _mm_srai_epi32(v, 16);
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi32(halves, halves));
     }
 
     friend Bits operator+(Bits a, Bits b) { return {_mm_add_epi32(a.v, b.v)}; }
@@ -75,8 +83,8 @@ struct Vector<float> {
     }
     friend Bits min(Bits a, Bits b) { return select(greater(b, a), a, b); }
     friend Bits max(Bits a, Bits b) { return select(greater(a, b), a, b); }
-    friend Bits keep(Mask mask, Bits a) {
-      return {_mm_and_si128(_mm_castps_si128(mask.bits), a.v)};
+    friend Bits or_where(Mask mask, Bits a, Bits b) {
+      return {_mm_or_si128(a.v, _mm_and_si128(_mm_castps_si128(mask.bits), b.v))};
     }
     friend std::uint32_t largest(Bits a) {
       a = max(a, Bits{_mm_shuffle_epi32(a.v, _MM_SHUFFLE(1, 0, 3, 2))});
