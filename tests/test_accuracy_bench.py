@@ -69,7 +69,7 @@ def test_storages_start_alike_and_go_apart(quick: tuple[str, Path]) -> None:
 def test_a_page_is_rewritten_where_it_has_marks(quick: tuple[str, Path]) -> None:
     _, folder = quick
     page = folder / "page.md"
-    marks = [f"<!-- table: storage {name} -->" for name in ("accuracy", "decay")]
+    marks = [f"<!-- trained: storage {name} -->" for name in ("accuracy", "decay")]
     page.write_text("".join(f"{m}\n\n| old |\n| --- |\n\nText.\n\n" for m in marks), "utf-8")
     accuracy("--load", folder / "run.json", "--page", page)
     written = page.read_text(encoding="utf-8")

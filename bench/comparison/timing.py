@@ -19,12 +19,15 @@ BATCH_NS = 3_000_000
 class Effort:
     """How long to measure: rounds until `seconds` are over, but so many at least and at most.
 
+    A step that takes `slow_seconds` is in no more than the fewest, and its time does not count.
+
     A thread pool may go on spinning for some milliseconds after its last task (GNU OpenMP does) and
     would take a core from the next contender; after `settle_seconds` it sleeps.
     """
 
     seconds: float = 6.0
     fewest_rounds: int = 5
+    slow_seconds: float = 0.2
     most_rounds: int = 60
     settle_seconds: float = 0.012
     loop_warm_up: int = 3
@@ -77,13 +80,21 @@ class Timing:
         return statistics.median(self.samples)
 
 
-def _rounds(count: int, effort: Effort) -> Iterator[list[int]]:
-    """The order of the contenders in each round, rotated."""
-    end = time.perf_counter() + effort.seconds
+def _turns(timings: Sequence[Timing], effort: Effort) -> Iterator[int]:
+    """Whose turn it is: each once a round, another one first in each."""
+    count = len(timings)
+    spent = [0.0] * count
+    playing = range(count)
     for done in range(effort.most_rounds):
-        if done >= effort.fewest_rounds and time.perf_counter() > end:
-            return
-        yield [(done + i) % count for i in range(count)]
+        if done >= effort.fewest_rounds:
+            playing = [i for i in playing if timings[i].minimum < effort.slow_seconds * 1e9]
+            if sum(spent[i] for i in playing) > effort.seconds or not playing:
+                return
+        for i in ((done + i) % count for i in range(count)):
+            if i in playing:
+                begin = time.perf_counter()
+                yield i
+                spent[i] += time.perf_counter() - begin
 
 
 @contextlib.contextmanager
@@ -123,9 +134,8 @@ def measure(contenders: Sequence[Contender], effort: Effort) -> list[Timing]:
     with without_garbage_collection():
         for contender in contenders:
             contender.nanoseconds(1)  # makes its state
-        for order in _rounds(len(contenders), effort):
-            for index in order:
-                timings[index].samples.append(turn(contenders[index], effort))
+        for index in _turns(timings, effort):
+            timings[index].samples.append(turn(contenders[index], effort))
     return timings
 
 
@@ -140,22 +150,21 @@ def measure_between(
     wholes = [Timing(contender.name) for contender in contenders]
     clock = time.perf_counter_ns
     with without_garbage_collection():
-        for order in _rounds(len(contenders), effort):
-            for index in order:
-                call, arguments = contenders[index].call, contenders[index].arguments
-                time.sleep(effort.settle_seconds)
-                step_ns, whole_ns = 0, 0
-                for iteration in range(effort.loop_warm_up + effort.loop_iterations):
-                    begin = clock()
-                    around()
-                    before = clock()
-                    call(*arguments)
-                    after = clock()
-                    around()
-                    end = clock()
-                    if iteration >= effort.loop_warm_up:
-                        step_ns += after - before
-                        whole_ns += end - begin
-                steps[index].samples.append(step_ns / effort.loop_iterations)
-                wholes[index].samples.append(whole_ns / effort.loop_iterations)
+        for index in _turns(steps, effort):
+            call, arguments = contenders[index].call, contenders[index].arguments
+            time.sleep(effort.settle_seconds)
+            step_ns, whole_ns = 0, 0
+            for iteration in range(effort.loop_warm_up + effort.loop_iterations):
+                begin = clock()
+                around()
+                before = clock()
+                call(*arguments)
+                after = clock()
+                around()
+                end = clock()
+                if iteration >= effort.loop_warm_up:
+                    step_ns += after - before
+                    whole_ns += end - begin
+            steps[index].samples.append(step_ns / effort.loop_iterations)
+            wholes[index].samples.append(whole_ns / effort.loop_iterations)
     return steps, wholes

@@ -13,7 +13,7 @@ from comparison.cases import STORAGES
 from trained.decay import Decay
 from trained.run import Run, Task
 
-MARK = re.compile(r"<!-- table: (storage accuracy|storage decay) -->\n\n(?:\|.*\n)*")
+MARK = re.compile(r"<!-- trained: (storage accuracy|storage decay) -->\n\n(?:\|.*\n)*")
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def rewrite(
         lines = tables[match.group(1)]
         if len(lines) == 1:
             return match.group(0)
-        return f"<!-- table: {match.group(1)} -->\n\n{markdown(lines)}"
+        return f"<!-- trained: {match.group(1)} -->\n\n{markdown(lines)}"
 
     page.write_text(MARK.sub(table, page.read_text(encoding="utf-8")), encoding="utf-8")
 
