@@ -7,6 +7,8 @@ must be its parameters to the bit, and state its state to within a place of the 
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -686,6 +688,44 @@ def test_bytes_that_are_kept_of_adam(storage: str, most: float) -> None:
     assert updater.nbytes / size <= most
     narrow = made({"0_W": np.zeros(size, BFLOAT16)}, updater=fs.NoOp(), master="split")
     assert narrow.nbytes / size == 2
+
+
+RESIDENT = """
+import sys
+import ml_dtypes, numpy as np, flatstep as fs
+
+size, storage, master = 1 << 25, sys.argv[1], sys.argv[2] or None
+dtype = ml_dtypes.bfloat16 if master else np.float32
+weights, gradients = np.ones(size, dtype), np.ones(size, dtype)
+fs.MultiLayerUpdater(fs.MultiLayerConfiguration(updater=fs.Adam()), {"0_W": np.ones(9)})
+
+def peak():
+    with open("/proc/self/status") as status:  # getrusage's is the parent's, where that is larger
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+
+before = peak()
+updater = fs.MultiLayerUpdater(
+    fs.MultiLayerConfiguration(updater=fs.Adam(), state_storage=storage, master=master),
+    {"0_W": weights},
+)
+for _ in range(3):
+    updater.step({"0_W": gradients})
+print((peak() - before) / size)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's account of the peak is Linux's")
+@pytest.mark.parametrize(
+    ("storage", "master", "most"),
+    [("full", "", 8.1), ("16bit", "", 4.1), ("8bit", "", 2.1), ("8bit", "split", 4.1)],
+)
+def test_resident_bytes_of_adam(storage: str, master: str, most: float) -> None:
+    """At their peak, construction included: in a process of its own, which has nothing to reuse."""
+    done = subprocess.run(
+        [sys.executable, "-c", RESIDENT, storage, master],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert most - 0.2 < float(done.stdout) <= most, done.stdout
 
 
 def test_small_parameters_stay_full_unless_they_say() -> None:

@@ -168,6 +168,7 @@ void initialize_stored(const Layout& layout, const NetworkSettings& settings,
                        std::span<const StoredSlot<T>> stored, std::span<T> averages) {
   const FlushSubnormals flush;
   const KernelTable<T>& kernels = active_target().kernels<T>();
+  constexpr std::size_t most = 64 * code_block;  // memory is short where codes are asked for
   std::vector<T> numbers;
   for (std::size_t i = 0; i < stored.size(); ++i) {
     const LayoutSlot& slot = layout.slots[i];
@@ -187,9 +188,12 @@ void initialize_stored(const Layout& layout, const NetworkSettings& settings,
       } else if (array.code == StateCode::none) {
         std::fill_n(s.state[a].numbers, array.size, static_cast<T>(array.initial));
       } else {
-        numbers.assign(array.size, static_cast<T>(array.initial));
-        write_state(kernels, s.state[a], 0, array.size, numbers.data(),
-                    Dither(settings.storage_seed, 0, i, a));
+        numbers.assign(std::min(most, array.size), static_cast<T>(array.initial));
+        const Dither dither(settings.storage_seed, 0, i, a);
+        for (std::size_t at = 0; at < array.size; at += most) {
+          write_state(kernels, s.state[a], at, std::min(most, array.size - at), numbers.data(),
+                      dither);
+        }
       }
     }
   }
