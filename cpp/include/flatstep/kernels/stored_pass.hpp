@@ -4,9 +4,9 @@
 // Group by group, what is in another form is decoded where the plain pass would load it, and goes
 // through the same Formula; new state waits in a buffer until its block is through, as only then the
 // largest of it is known, and is encoded group by group beside the next block. So memory is read as
-// evenly as by the plain pass, which processors' prefetching needs. Blocks that are not whole, or whose scales are out of the ordinary, go
-// through buffers and the plain pass: the numbers are the same. Inputs and outputs: kernel_table.hpp.
-// Rounding: that of pass.hpp and storage.hpp.
+// evenly as by the plain pass, which processors' prefetching needs. Blocks that are not whole, or
+// whose scales are out of the ordinary, go through buffers and the plain pass: the numbers are the
+// same. Inputs and outputs: kernel_table.hpp. Rounding: that of pass.hpp and storage.hpp.
 #pragma once
 
 #include <flatstep/kernels/pass.hpp>
@@ -134,9 +134,7 @@ class StateUnderWay {
       Code::rounded(x, numbers_at(i)).store_upper(reinterpret_cast<std::uint16_t*>(codes_) + i);
     } else {
       x.store(numbers_ + i);
-      if constexpr (scaled) {
-        largest_ = max(largest_, bits(Code::scale_arguments == 1 ? x : abs(x)));
-      }
+      if constexpr (scaled) largest_ = max(largest_, bits(abs(x)));  // also of -0
     }
   }
 
