@@ -65,6 +65,7 @@ void register_runtime(py::module_& module) {
   module.attr("__version__") = std::string(version);
   module.attr("compiler") = compiler();
   module.attr("chunk_size") = chunk_size;
+  module.attr("code_block") = code_block;
   module.attr("max_counter") = max_counter;
   module.def("available_isas", &available_isas,
              "The instruction sets that this machine can run, best first.");

@@ -22,6 +22,7 @@ __all__: list[str] = [
     "check_layer_index",
     "check_parameters",
     "chunk_size",
+    "code_block",
     "compiler",
     "get_num_threads",
     "isa",
@@ -531,5 +532,6 @@ def validate_updater(updater: typing.Any) -> None:
 
 __version__: str
 chunk_size: int
+code_block: int
 compiler: str
 max_counter: int

@@ -98,14 +98,24 @@ def _of_bfloat16(tensor: Any, integers: Any) -> NDArray[Any]:
     """A tensor of a dtype that NumPy has no DLPack for, by integers of the same memory."""
     if tensor.requires_grad:  # which the integers do not
         raise BufferError("it requires a gradient, use tensor.detach()")
+    view: NDArray[Any] = _view(integers, list(_exports(integers)), "its integers")
+    return view.view(bfloat16())
+
+
+def bfloat16() -> np.dtype[Any]:
+    """The dtype, of another package than NumPy.
+
+    Raises:
+        ImportError: that is not installed.
+    """
     try:
         import ml_dtypes
     except ImportError as error:
         raise ImportError(
             "bfloat16 arrays need ml_dtypes, which is not installed: pip install ml_dtypes"
         ) from error
-    view: NDArray[Any] = _view(integers, list(_exports(integers)), "its integers")
-    return view.view(ml_dtypes.bfloat16)
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return dtype
 
 
 def _has_buffer(value: Any) -> bool:

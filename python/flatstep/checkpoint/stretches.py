@@ -17,14 +17,16 @@ from numpy.typing import NDArray
 from flatstep._shown import cut, short, whole
 from flatstep.atomic_file import path_text
 from flatstep.errors import CheckpointError
+from flatstep.views import bfloat16
 
+from .container import bytes_of
 from .file import checked_document, require_safetensors
 
 __all__ = ["CheckpointFile", "crc32_combined"]
 
 _POLYNOMIAL = 0xEDB88320
 _BLOCK_BYTES = 1 << 20
-_DTYPES = {"F32": "<f4", "F64": "<f8"}
+_DTYPES = {"F32": "<f4", "F64": "<f8", "F16": "<f2", "U16": "<u2", "U8": "u1"}
 
 
 class CheckpointFile:
@@ -69,14 +71,15 @@ class CheckpointFile:
         self._starts: dict[str, int] = {}
         for name in found:
             entry = header[name]
-            if entry["dtype"] not in _DTYPES:
-                self.close()
-                raise CheckpointError(
-                    f'"{self.name}": tensor "{cut(name)}": expected dtype F32 or F64, got '
-                    f"{entry['dtype']}"
-                )
             self.shapes[name] = tuple(entry["shape"])
-            self._dtypes[name] = np.dtype(_DTYPES[entry["dtype"]])
+            try:
+                self._dtypes[name] = _dtype_of(entry["dtype"])
+            except ImportError:
+                self.close()
+                raise
+            except ValueError as error:
+                self.close()
+                raise CheckpointError(f'"{self.name}": tensor "{cut(name)}": {error}') from None
             self._starts[name] = 8 + length + entry["data_offsets"][0]
 
     def __enter__(self) -> CheckpointFile:
@@ -105,8 +108,11 @@ class CheckpointFile:
         """Read elements of a tensor, in C order from ``begin`` on, into a contiguous array."""
         dtype = self._dtypes[name]
         little = out if dtype.isnative else np.empty(out.shape, dtype)
-        at = self._starts[name] + begin * dtype.itemsize
-        memory = memoryview(little.reshape(-1).view(np.uint8).data)
+        self._read_bytes(self._starts[name] + begin * dtype.itemsize, bytes_of(little))
+        if little is not out:
+            out[...] = little
+
+    def _read_bytes(self, at: int, memory: memoryview) -> None:
         self._file.seek(at)
         done = 0
         while done < len(memory):
@@ -114,19 +120,32 @@ class CheckpointFile:
             if not count:
                 raise CheckpointError(f'"{self.name}": the file was cut off while it was read')
             done += count
-        if little is not out:
-            out[...] = little
 
     def crc32(self, name: str, begin: int, size: int) -> int:
         """That of a stretch of a tensor's elements."""
-        dtype = self._dtypes[name]
-        block = np.empty(min(max(size, 1), _BLOCK_BYTES // dtype.itemsize), dtype)
+        itemsize = self._dtypes[name].itemsize
+        start, end = (self._starts[name] + place * itemsize for place in (begin, begin + size))
+        block = memoryview(bytearray(min(max(end - start, 1), _BLOCK_BYTES)))
         crc32 = 0
-        for at in range(begin, begin + size, block.size):
-            part = block[: min(block.size, begin + size - at)]
-            self.read(name, at, part.view(dtype.newbyteorder("=")))
-            crc32 = zlib.crc32(part.data, crc32)
+        for at in range(start, end, len(block)):
+            part = block[: min(len(block), end - at)]
+            self._read_bytes(at, part)
+            crc32 = zlib.crc32(part, crc32)
         return crc32
+
+
+def _dtype_of(name: str) -> np.dtype[Any]:
+    """The little-endian dtype that safetensors calls so.
+
+    Raises:
+        ImportError: it is another package's, which is not installed.
+        ValueError: none that a checkpoint has.
+    """
+    if name == "BF16":
+        return bfloat16()
+    if name not in _DTYPES:
+        raise ValueError(f"expected dtype BF16, {', '.join(_DTYPES)}, got {name}")
+    return np.dtype(_DTYPES[name])
 
 
 def crc32_combined(parts: Iterable[tuple[int, int]]) -> int:

@@ -24,7 +24,7 @@ from flatstep.parameters import Arrays, by_layer
 from flatstep.state_dict import take_state_dict
 
 from .ranks import Ranks, uninterrupted
-from .shards import BLOCK_BYTES, Across, Tensor, pieces_of, row_blocks
+from .shards import BLOCK_BYTES, Across, Tensor, row_blocks, state_tensors
 from .updater import DistributedUpdater, StyledParameters
 
 __all__ = ["load_updater"]
@@ -122,23 +122,33 @@ def _checked_parameters(
             "with flatstep.load_updater, step or discard them, and save it again"
         )
     layout = [SavedSlot(**{**slot, "shape": tuple(slot["shape"])}) for slot in document["layout"]]
-    dtype = np.dtype(document["state_dict"]["dtype"])
+    dtypes = [document["state_dict"]["dtype"]]
+    if dtypes == ["float32"]:
+        dtypes += ["bfloat16", "float16"]
     if params is None:
-        params = {slot.key: np.empty(slot.shape, dtype, order=slot.order) for slot in layout}
+        missing = next((slot.key for slot in layout if slot.key not in file.shapes), None)
+        if missing is not None:
+            raise CheckpointError(f'{name}: tensor "{cut(missing)}": expected it in the file')
+        params = {
+            slot.key: np.empty(slot.shape, file.dtype(slot.key), order=slot.order)
+            for slot in layout
+        }
     named = NamedParameters(by_layer(named_as_in_file(layout, params, cls.key_style)))
     given = [saved_slot(parameter) for parameter in named]
     try:
         check_layout(layout, given)
         check_slots(layout, given)
-        for parameter in named:
-            if parameter.array.dtype != dtype:
-                raise ValueError(
-                    f"params: expected dtype {dtype}, as in the file, got "
-                    f"{parameter.array.dtype}; convert them with .astype(np.{dtype})"
-                )
         for slot in layout:
-            if file.shapes.get(slot.key) != slot.shape or file.dtype(slot.key) != dtype:
+            if file.shapes.get(slot.key) != slot.shape or file.dtype(slot.key).name not in dtypes:
                 raise ValueError(f'tensor "{cut(slot.key)}": expected it in the file, of its shape')
+        for parameter in named:
+            saved = file.dtype(parameter.key).name
+            if parameter.array.dtype.name != saved:
+                package = "ml_dtypes" if saved == "bfloat16" else "np"
+                raise ValueError(
+                    f'parameter "{cut(parameter.key)}": expected dtype {saved}, as in the file, '
+                    f"got {parameter.array.dtype}; convert it with .astype({package}.{saved})"
+                )
         configuration = MultiLayerConfiguration.from_dict(document["configuration"])
     except (TypeError, ValueError) as error:
         raise CheckpointError(whole(f"{name}: {error}")) from short(error)
@@ -178,20 +188,18 @@ def _check_crc32s(ranks: Ranks, file: CheckpointFile) -> None:
 def _restore(updater: DistributedUpdater, ranks: Ranks, file: CheckpointFile) -> None:
     """This rank's state, rates and counters; the parameters are not touched."""
     saved = file.document["state_dict"]
-    pieces = pieces_of(updater, updater.layout, updater._ranks)
     targets: dict[str, Tensor] = {}
     names: dict[str, list[str]] = {}
     averages: list[str] = []
-    for place, slot in enumerate(updater._slots):
-        arrays = updater._state(place)
-        if arrays:
-            names[slot.key] = list(arrays)
-        for name, array in arrays.items():
-            targets[f"{slot.key}/{name}"] = Tensor(slot, pieces[place], array, ())
-        average = updater._average(place)
-        if average is not None:
+    for slot, own in zip(
+        updater._slots, state_tensors(updater, updater.layout, updater._ranks), strict=True
+    ):
+        if own.kept:
+            names[slot.key] = list(own.kept)
+        targets |= {f"{slot.key}/{name}": tensor for name, tensor in own.kept.items()}
+        if own.average is not None:
             averages.append(slot.key)
-            targets[f"{slot.key}/average"] = Tensor(slot, pieces[place], average, ())
+            targets[f"{slot.key}/average"] = own.average
     if names != saved["state"] or averages != saved.get("averages", []):
         differing = listed(
             set(targets) ^ (set(file.shapes) - {slot.key for slot in updater._slots})
@@ -213,20 +221,24 @@ def _restore(updater: DistributedUpdater, ranks: Ranks, file: CheckpointFile) ->
 
 def _read_piece(file: CheckpointFile, name: str, tensor: Tensor, rank: int) -> None:
     begin, size = tensor.pieces[rank]
-    is_whole = size == tensor.slot.size
+    is_whole = size == tensor.size
     shape = file.shapes[name]
-    if shape != (tensor.array.shape if is_whole else tensor.slot.shape) and tensor.array.size:
-        raise ValueError(f'tensor "{cut(name)}": got one of shape {shape}')
+    dtype = file.dtype(name).name
+    if dtype != tensor.array.dtype.name or (shape != tensor.shape and tensor.array.size):
+        raise ValueError(
+            f'tensor "{cut(name)}": expected {tensor.array.dtype} of shape '
+            f"{cut(str(tensor.shape))}, got {dtype} of shape {cut(str(shape))}"
+        )
     if tensor.array.size == 0:
         return
     if is_whole:
         _read_whole(file, name, tensor.array)
-    elif tensor.slot.order == "C" or len(shape) < 2:
+    elif tensor.order == "C" or len(shape) < 2:
         file.read(name, begin, tensor.array)
     else:
         across = Across((begin, size), shape[0])
-        width = tensor.slot.size // shape[0]
-        for low, high in row_blocks(Tensor(tensor.slot, tensor.pieces, tensor.array, shape)):
+        width = tensor.size // shape[0]
+        for low, high in row_blocks(tensor):
             rows = np.empty((high - low, *shape[1:]), tensor.array.dtype)
             file.read(name, low * width, rows)
             block = rows.reshape(-1, order="F").reshape(width, high - low)

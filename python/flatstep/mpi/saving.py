@@ -11,14 +11,14 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flatstep.checkpoint import Checkpoint, SavedSlot, write_checkpoint
-from flatstep.checkpoint.container import file_order, little_endian_blocks
+from flatstep.checkpoint.container import bytes_of, file_order, little_endian_blocks
 from flatstep.checkpoint.file import named_tensors, require_safetensors
 from flatstep.checkpoint.stretches import combined_by_name
 from flatstep.multi_layer_updater import UPDATER_CLASSES
@@ -26,7 +26,7 @@ from flatstep.network_updater import NetworkUpdater
 from flatstep.state_dict import saved_state_dict
 
 from .ranks import Ranks
-from .shards import BLOCK_BYTES, Across, Tensor, pieces_of, row_blocks
+from .shards import BLOCK_BYTES, Across, StateTensors, Tensor, row_blocks, state_tensors
 from .transport import Transport
 
 __all__ = ["save"]
@@ -61,9 +61,9 @@ def save(updater: NetworkUpdater, transport: Transport, path: str | os.PathLike[
     except BaseException as raised:
         error = raised
     ranks.vote("save", error)
-    shapes = _state_shapes(updater, transport)
+    state = _state_of_all(updater, transport)
     try:
-        updater._alone(lambda: found.append(_checkpoint_of(updater, transport, shapes)))
+        updater._alone(lambda: found.append(_checkpoint_of(updater, transport, state)))
     except BaseException as raised:
         error = raised
     ranks.vote("save", error)
@@ -85,35 +85,29 @@ def save(updater: NetworkUpdater, transport: Transport, path: str | os.PathLike[
 
 
 def _checkpoint_of(
-    updater: NetworkUpdater, transport: Transport, shapes: list[dict[str, tuple[int, ...]]]
+    updater: NetworkUpdater, transport: Transport, found: list[StateTensors]
 ) -> tuple[Checkpoint, dict[str, Tensor]]:
     """What is written of the updater, with forms in place of arrays, and the tensors by name."""
-    pieces = pieces_of(updater, updater.layout, transport)
     tensors: dict[str, Tensor] = {}
-    dtype = updater.dtype
     state_dict = saved_state_dict(updater, updater._slots)
 
-    def form(name: str, place: int, array: NDArray[Any], shape: tuple[int, ...]) -> _Form:
-        tensors[name] = Tensor(updater._slots[place], pieces[place], array, shape)
-        return _Form(dtype, shape)
+    def form(name: str, tensor: Tensor) -> _Form:
+        tensors[name] = tensor
+        return _Form(tensor.array.dtype, tensor.shape)
 
     state: dict[str, dict[str, _Form]] = {}
     averages: dict[str, _Form] = {}
     parameters: dict[str, _Form] = {}
-    for place, slot in enumerate(updater._slots):
+    for slot, parameter, own in zip(updater._slots, updater._named, found, strict=True):
         everybody = [(0, slot.size)] * transport.size
-        own = updater._named[place].array
-        tensors[slot.key] = Tensor(slot, everybody, own, slot.shape)
-        parameters[slot.key] = _Form(dtype, slot.shape)
-        arrays = updater._state(place)
-        if arrays:
+        whole = Tensor(slot.size, slot.order, everybody, parameter.array, slot.shape)
+        parameters[slot.key] = form(slot.key, whole)
+        if own.kept:
             state[slot.key] = {
-                name: form(f"{slot.key}/{name}", place, array, shapes[place][name])
-                for name, array in arrays.items()
+                name: form(f"{slot.key}/{name}", tensor) for name, tensor in own.kept.items()
             }
-        average = updater._average(place)
-        if average is not None:
-            averages[slot.key] = form(f"{slot.key}/average", place, average, slot.shape)
+        if own.average is not None:
+            averages[slot.key] = form(f"{slot.key}/average", own.average)
     state_dict["state"] = state
     if averages:
         state_dict["averages"] = averages
@@ -138,23 +132,27 @@ def _checkpoint_of(
     )
 
 
-def _state_shapes(
-    updater: NetworkUpdater, transport: Transport
-) -> list[dict[str, tuple[int, ...]]]:
-    """By slot and name, the shape of the whole array, which its owner knows where it is not the
-    parameter's."""
-    pieces = pieces_of(updater, updater.layout, transport)
-    own: dict[tuple[int, str], tuple[int, ...]] = {}
-    for place, slot in enumerate(updater.layout):
-        if pieces[place][transport.rank][1] == slot.size:
-            for name, array in updater._state(place).items():
-                own[place, name] = array.shape
+def _state_of_all(updater: NetworkUpdater, transport: Transport) -> list[StateTensors]:
+    """The state's tensors, with the shapes that their owners know."""
+    found = state_tensors(updater, updater.layout, transport)
+    own = {
+        (place, name): tensor.shape
+        for place, tensors in enumerate(found)
+        for name, tensor in tensors.kept.items()
+        if tensor.pieces[transport.rank][1] == tensor.size
+    }
     known: dict[tuple[int, str], tuple[int, ...]] = {}
     for each in transport.ranks.gathered(own):
         known |= each
     return [
-        {name: known.get((place, name), slot.shape) for name in updater._state(place)}
-        for place, slot in enumerate(updater.layout)
+        replace(
+            tensors,
+            kept={
+                name: replace(tensor, shape=known.get((place, name), tensor.shape))
+                for name, tensor in tensors.kept.items()
+            },
+        )
+        for place, tensors in enumerate(found)
     ]
 
 
@@ -167,14 +165,14 @@ def _crc32s(ranks: Ranks, names: list[str], tensors: Mapping[str, Tensor]) -> di
         if tensor.is_cut_across:
             crc32 = 0
             for block in _blocks(ranks, tensor):
-                crc32 = zlib.crc32(block.data, crc32)
+                crc32 = zlib.crc32(bytes_of(block), crc32)
             across[name] = crc32
             continue
         owner = tensor.owner
         if owner is None or owner == ranks.rank:
             crc32 = 0
             for block in _own_blocks(tensor.array):
-                crc32 = zlib.crc32(block.data, crc32)
+                crc32 = zlib.crc32(bytes_of(block), crc32)
             begin = 0 if owner is not None else tensor.pieces[ranks.rank][0]
             own[name] = (begin, tensor.array.nbytes, crc32)
     return combined_by_name(ranks.gathered(own)) | across
@@ -241,7 +239,7 @@ def _blocks(ranks: Ranks, tensor: Tensor) -> Iterator[NDArray[Any]]:
 def _blocks_across(ranks: Ranks, tensor: Tensor) -> Iterator[NDArray[Any]]:
     """The same of an array in Fortran order that is in parts: rows of it, from every part."""
     height = tensor.shape[0]
-    width = tensor.slot.size // height
+    width = tensor.size // height
     for begin, end in row_blocks(tensor):
         if ranks.rank != 0:
             own = Across(tensor.pieces[ranks.rank], height).of_piece(tensor.array, begin, end)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flatstep import _core
 from flatstep.layout import Slot
 
 from .transport import Transport
 
-__all__ = ["BLOCK_BYTES", "Across", "Tensor", "pieces_of", "row_blocks"]
+__all__ = ["BLOCK_BYTES", "Across", "StateTensors", "Tensor", "row_blocks", "state_tensors"]
 
 #: How much of a tensor is on its way at a time.
 BLOCK_BYTES = 1 << 20
@@ -24,12 +25,15 @@ class Tensor:
     """A tensor of the file, and what this rank has of it.
 
     Attributes:
-        slot: whose it is.
-        pieces: (begin, size) of every rank, in the memory order of the slot.
+        size: the elements of its slot; of scales, the slot's blocks.
+        order: its memory order.
+        pieces: (begin, size) of every rank, of these elements in memory order.
         array: this rank's elements: the whole array, in its shape, or a stretch in one dimension.
+        shape: of the whole array, where this rank can know it.
     """
 
-    slot: Slot
+    size: int
+    order: Literal["C", "F"]
     pieces: list[tuple[int, int]]
     array: NDArray[Any]
     shape: tuple[int, ...]
@@ -37,17 +41,59 @@ class Tensor:
     @property
     def owner(self) -> int | None:
         """The rank that has all of it; the first, where all have."""
-        size = self.slot.size
-        return next((rank for rank, (_, own) in enumerate(self.pieces) if own == size), None)
+        return next((rank for rank, (_, own) in enumerate(self.pieces) if own == self.size), None)
 
     @property
     def is_cut_across(self) -> bool:
         """Whether it is in parts that are no stretches of the file."""
-        return self.owner is None and self.slot.order == "F" and len(self.shape) > 1
+        return self.owner is None and self.order == "F" and len(self.shape) > 1
 
 
-def pieces_of(
-    updater: Any, slots: Sequence[Slot], transport: Transport
+@dataclass(frozen=True)
+class StateTensors:
+    """State and master of a slot by name, and the average of its parameter."""
+
+    kept: dict[str, Tensor]
+    average: Tensor | None
+
+
+def state_tensors(
+    updater: _core.Updater, slots: Sequence[Slot], transport: Transport
+) -> list[StateTensors]:
+    """By slot, what is kept besides its parameter."""
+    found: list[StateTensors] = []
+    for slot, pieces in zip(slots, _pieces_of(updater, slots, transport), strict=True):
+        is_whole = pieces[transport.rank][1] == slot.size
+        place = len(found)
+        kept = updater._kept(place)
+        tensors: dict[str, Tensor] = {}
+        for name, array in kept.items():
+            coded = kept.get(name.removesuffix(".scale"))
+            if coded is not None and coded is not array and coded.dtype.kind == "u":
+                scales = [(begin // _core.code_block, _blocks_of(size)) for begin, size in pieces]
+                blocks = _blocks_of(slot.size)
+                tensors[name] = Tensor(blocks, "C", scales, array, (blocks,))
+            else:
+                shape = array.shape if is_whole else slot.shape
+                tensors[name] = Tensor(slot.size, slot.order, pieces, array, shape)
+        average = updater._average(place)
+        found.append(
+            StateTensors(
+                tensors,
+                None
+                if average is None
+                else Tensor(slot.size, slot.order, pieces, average, slot.shape),
+            )
+        )
+    return found
+
+
+def _blocks_of(size: int) -> int:
+    return -(-size // _core.code_block)
+
+
+def _pieces_of(
+    updater: _core.Updater, slots: Sequence[Slot], transport: Transport
 ) -> list[list[tuple[int, int]]]:
     """By slot, what every rank has of its state: (begin, size)."""
     if not transport.is_sharded:
@@ -59,7 +105,7 @@ def pieces_of(
 def row_blocks(tensor: Tensor) -> Iterator[tuple[int, int]]:
     """(begin, end) of the rows that make a block each, along the first axis."""
     height = tensor.shape[0]
-    row = tensor.slot.size // height * tensor.array.itemsize
+    row = tensor.size // height * tensor.array.itemsize
     step = max(BLOCK_BYTES // max(row, 1), 1)
     for begin in range(0, height, step):
         yield begin, min(begin + step, height)
