@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from mpi4py import MPI
 
@@ -838,6 +839,345 @@ def refuse_files(folder: str) -> None:
     require_same_error(
         lambda: fs.mpi.load_updater(f"{folder}/sums.safetensors"), fs.CheckpointError, "accumulated"
     )
+
+
+# ----------------------------------------------------------------------------------- narrow storage
+
+BFLOAT16 = ml_dtypes.bfloat16
+HALF = np.float16
+SMALL = {"state_storage": "8bit"}  # where a slot of few elements is not left full
+#: "3_W" is cut on any number of ranks.
+NARROW_SHAPES = {**SHAPES, "3_W": (150, 260)}
+
+#: Dtypes of parameters and of gradients, each by turns, and what the configuration says.
+STORAGES: list[tuple[list[Any], list[Any], dict[str, Any]]] = [
+    ([np.float32], [BFLOAT16], {}),
+    ([np.float32], [HALF, np.float32, BFLOAT16], {"state_storage": "8bit"}),
+    ([np.float64], [np.float32], {}),
+    ([np.float64], [np.float64, np.float32], {"average_decay": 0.9}),
+    ([np.float32], [np.float32], {"state_storage": "16bit", "average_decay": 0.9}),
+    ([BFLOAT16], [BFLOAT16], {"master": "split", "state_storage": "8bit"}),
+    ([BFLOAT16], [np.float32], {"master": "split", "average_decay": 0.9}),
+    ([BFLOAT16], [HALF], {"master": "full", "state_storage": "16bit"}),
+    ([HALF], [HALF], {"master": "full", "state_storage": "8bit", "average_decay": 0.5}),
+    ([np.float32, BFLOAT16, HALF], [BFLOAT16, HALF], {"master": "full", "state_storage": "16bit"}),
+]
+
+
+def by_turns(arrays: Arrays, dtypes: list[Any]) -> Arrays:
+    """Each in one of the dtypes."""
+    each = itertools.cycle(dtypes)
+    return {key: array.astype(next(each), order="K") for key, array in arrays.items()}
+
+
+def wide(arrays: Arrays, dtype: Any) -> Arrays:
+    return {key: array.astype(dtype) for key, array in arrays.items()}
+
+
+def narrow_rows() -> list[tuple[Any, Any, int]]:
+    """Updater, strategy and the number of a storage: every pair of updater and storage."""
+    return [
+        (rule, STRATEGIES[(place + storage) % len(STRATEGIES)], storage)
+        for place, rule in enumerate(updaters())
+        for storage in range(len(STORAGES))
+    ]
+
+
+class Narrow:
+    """A distributed updater of some storage, and its twin of one process."""
+
+    def __init__(
+        self,
+        storage: int,
+        options: dict[str, Any] | None = None,
+        shapes: Any = NARROW_SHAPES,
+        **fields: Any,
+    ) -> None:
+        params, gradients, more = STORAGES[storage]
+        self.dtype = np.float64 if params == [np.float64] else np.float32
+        if "state_storage" in more:
+            layers = {**LAYERS, "4": fs.LayerConfiguration(**SMALL)}
+        else:
+            layers = LAYERS
+        self.configuration = fs.MultiLayerConfiguration(**{"layers": layers, **more, **fields})
+        self.params = by_turns(parameters(self.dtype, shapes), params)
+        self.twins = by_turns(parameters(self.dtype, shapes), params)
+        self._gradients = Gradients(self.dtype, shapes)
+        self._dtypes = gradients
+        options = options or {}
+        self._mean = options.get("reduce", "mean") == "mean"
+        self.one = fs.create_updater(
+            self.configuration, self.twins, monitor=options.get("monitor", False)
+        )
+        self.updater = DistributedUpdater(
+            self.configuration, self.params, **{"bucket_bytes": 1 << 16, **options}
+        )
+
+    def of(self, rank: int, step: int) -> Arrays:
+        return by_turns(self._gradients.of(rank, step), self._dtypes)
+
+    def reduced(self, step: int) -> Arrays:
+        return self.reduced_of([self.of(rank, step) for rank in range(SIZE)])
+
+    def reduced_of(self, given: list[Arrays]) -> Arrays:
+        return reduced([wide(each, self.dtype) for each in given], self._mean)
+
+    def steps(self, first: int, last: int) -> None:
+        for step in range(first, last):
+            self.updater.step(self.of(RANK, step), batch_size=2)
+            self.one.step(self.reduced(step), batch_size=2)
+
+    def require_same(self, what: str) -> None:
+        assert same_bits(self.params, self.twins), f"{what}: parameters"
+        for place, slot in enumerate(self.one.layout):
+            own = self.updater.shard[slot.key]
+            whole = own == slice(0, slot.size)
+            blocks = slice(own.start // 256, -(-own.stop // 256))
+            for name, array in self.one._kept(place).items():
+                kept = self.updater._kept(place)[name]
+                if not whole:
+                    flat = array.reshape(-1, order=slot.order)
+                    is_scale = array.shape != slot.shape and name.endswith(".scale")
+                    array = flat[blocks if is_scale else own]
+                    if own.start == own.stop:
+                        array = array[:0]
+                assert kept.dtype == array.dtype, (what, slot.key, name)
+                assert kept.tobytes("A") == array.tobytes("A"), (what, slot.key, name)
+            average = self.one._average(place)
+            if average is not None:
+                flat = average.reshape(-1, order=slot.order)[own]
+                found = self.updater._average(place).reshape(-1, order=slot.order)
+                assert found.tobytes() == flat.tobytes(), (what, slot.key)
+        assert repr(self.updater.last_step) == repr(self.one.last_step), what
+
+
+def narrow_bits(first: str, stride: str) -> None:
+    """Every so many pairs of updater and storage."""
+    rows = narrow_rows()[int(first) % int(stride) :: int(stride)]
+    for number, (rule, strategy, storage) in enumerate(rows):
+        fs.set_num_threads(1 + number % 2)
+        what = f"{rule} {strategy} {STORAGES[storage]}"
+        options: dict[str, Any] = [
+            {},
+            {"monitor": True},
+            {"shard": False},
+            {"bucket_bytes": 1, "reduce": "sum"},
+        ][number // 2 % 4]
+        fields = {
+            "updater": rule,
+            "gradient_normalization": strategy,
+            "gradient_normalization_threshold": 0.5,
+            "l2": 1e-3,
+        }
+        try:
+            fs.MultiLayerConfiguration(**STORAGES[storage][2], **fields)
+        except (TypeError, ValueError):
+            continue
+        pair = Narrow(storage, options, **fields)
+        pair.steps(0, 4)
+        pair.require_same(what)
+
+
+def narrow_doors() -> None:
+    """All that a DistributedUpdater has, with narrow gradients, parameters and state."""
+    for storage in range(len(STORAGES)):
+        pair = Narrow(storage, updater=fs.ScheduleFreeAdamW(1e-2))
+        updater, one = pair.updater, pair.one
+        what = str(STORAGES[storage])
+        bound = pair.of(RANK, 0)
+        updater.bind_gradients(bound)
+        updater.step()
+        one.step(pair.reduced(0))
+        pair.require_same(f"{what}: bound")
+        assert updater.accumulate(pair.of(RANK, 1))
+        assert updater.accumulate(pair.of(RANK, 2))
+        sums = []
+        for rank in range(SIZE):
+            a, b = (wide(pair.of(rank, step), pair.dtype) for step in (1, 2))
+            sums.append({key: (0 + a[key]) + b[key] for key in a})
+        updater.step(gradient_scale=0.5)
+        one.step(pair.reduced_of(sums), gradient_scale=0.5)
+        pair.require_same(f"{what}: accumulated")
+        given = pair.of(RANK, 3)
+        updates = pair.reduced(3)
+        updater.update(given)
+        one.update(updates)
+        expected = {key: updates[key].astype(array.dtype) for key, array in given.items()}
+        assert same_bits(given, expected), f"{what}: updates"
+        pair.require_same(f"{what}: update")
+        with updater.evaluation(), one.evaluation():
+            assert same_bits(pair.params, pair.twins), f"{what}: evaluation"
+        if "average_decay" in STORAGES[storage][2]:
+            with updater.averaged(), one.averaged():
+                assert same_bits(pair.params, pair.twins), f"{what}: averaged"
+        pair.steps(4, 6)
+        pair.require_same(f"{what}: after")
+        assert COMM.allreduce(updater.state_view.size) == one.state_view.size
+        for key, own in updater.shard.items():
+            order = one.layout[one._places[key]].order
+
+            def part(array: Any, own: Any = own, order: Any = order) -> bytes:
+                return bytes(array.reshape(-1, order=order)[own])
+
+            found = updater.master(key).reshape(-1, order=order)
+            assert found.tobytes() == part(one.master(key)), (what, key)
+            for name, array in updater.state(key).items():
+                whole = one.state(key)[name]
+                if array.size:
+                    assert array.reshape(-1, order=order).tobytes() == part(whole), (what, name)
+    # elements of four bytes behind an odd number of two each, in one message
+    shapes = {"0_a": (3,), "0_b": (5, 1), "1_W": (7,), "2_gamma": (1,), "3_W": (3, 3), "4_W": (9,)}
+    for storage in (1, 9):
+        for options in ({}, {"shard": False}):
+            pair = Narrow(storage, options, shapes, updater=fs.Adam(1e-2))
+            pair.steps(0, 3)
+            given, updates = pair.of(RANK, 3), pair.reduced(3)
+            pair.updater.update(given)
+            pair.one.update(updates)
+            assert same_bits(given, {k: updates[k].astype(a.dtype) for k, a in given.items()})
+            pair.require_same(f"odd sizes, {STORAGES[storage]} {options}")
+    # the whole step everywhere, updates included
+    pair = Narrow(9, {"shard": False}, updater=fs.Adam(1e-2))
+    given, updates = pair.of(RANK, 0), pair.reduced(0)
+    pair.updater.update(given)
+    pair.one.update(updates)
+    assert same_bits(given, {key: updates[key].astype(a.dtype) for key, a in given.items()})
+    pair.require_same("update without shards")
+    # what MPI adds up are numbers
+    for shard in (True, False):
+        pair = Narrow(5, {"deterministic": False, "shard": shard}, updater=fs.Adam(1e-2))
+        pair.steps(0, 3)
+        for key, array in pair.params.items():
+            np.testing.assert_allclose(
+                array.astype("f4"), pair.twins[key].astype("f4"), rtol=0.02, atol=0.02
+            )
+
+
+def narrow_faults() -> None:
+    """Gradients of another dtype on one rank, and some that are not finite."""
+    pair = Narrow(5, updater=fs.Adam(1e-2))
+    pair.steps(0, 1)
+    params, updater = pair.params, pair.updater
+
+    def all_of_pair() -> Any:
+        kept = [
+            array.tobytes("A") for i in range(len(SHAPES)) for array in updater._kept(i).values()
+        ]
+        return all_of(updater, params), kept
+
+    for bad in range(SIZE):
+        before = all_of_pair()
+        given = pair.of(RANK, 1)
+        if bad == RANK:
+            given["3_W"] = given["3_W"].astype(HALF)
+        if SIZE > 1:
+            for method in (updater.step, updater.update):
+                require_same_error(
+                    lambda m=method, g=given: m(g),
+                    ValueError,
+                    'expected the same dtype of gradient "3_W" on every rank',
+                    "float16 on rank",
+                    "bfloat16 on rank",
+                )
+        given = pair.of(RANK, 1)
+        for fault in ("nan", "infinity"):
+            kind, texts = ERRORS[fault]
+            spoilt = faulty(fault, pair.of(RANK, 1)) if bad == RANK else given
+            for method in (updater.step, updater.update, updater.accumulate):
+                require_same_error(lambda m=method, g=spoilt: m(g), kind, rank_text(bad), *texts)
+        assert all_of_pair() == before
+        pair.steps(1 + bad, 2 + bad)
+        given = pair.of(RANK, 2 + bad)
+        if bad == RANK:
+            given["1_W"] = given["1_W"].astype(HALF)  # frozen: it does not travel
+        updater.step(given, batch_size=2)
+        pair.one.step(pair.reduced(2 + bad), batch_size=2)
+        pair.require_same("after faults")
+    # parameters of other dtypes
+    if SIZE > 1:
+        config = fs.MultiLayerConfiguration(updater=fs.Adam(1e-2), master="full")
+        w = np.ones(30, BFLOAT16 if RANK == 0 else HALF)
+        require_same_error(
+            lambda: DistributedUpdater(config, {"0_W": w}),
+            ValueError,
+            "expected the same dtype of parameter '0_W' on every rank",
+        )
+    skips = Narrow(8, updater=fs.Adam(1e-2), on_nonfinite="skip")
+    for step in range(2 * SIZE):
+        given = [skips.of(rank, step) for rank in range(SIZE)]
+        if step % 2:
+            faulty("nan", given[step // 2])
+        skips.updater.step(given[RANK], batch_size=2)
+        skips.one.step(skips.reduced_of(given), batch_size=2)
+        skips.require_same("skipping")
+    assert skips.updater.skipped_steps == skips.one.skipped_steps == SIZE
+    scaled = Narrow(8, updater=fs.Adam(1e-2))
+    loss_scale = fs.DynamicLossScale(scaled.updater, init_scale=4.0)
+    assert not loss_scale.step(faulty("nan", scaled.of(RANK, 0)) if RANK == 0 else given[RANK])
+    assert loss_scale.value == 2.0
+    assert loss_scale.step(scaled.of(RANK, 1))
+    scaled.one.step(scaled.reduced(1), gradient_scale=0.5)
+    scaled.require_same("a scaled loss")
+
+
+def narrow_files(folder: str) -> None:
+    """From the file of any number of ranks on, to the file that one process writes."""
+    for storage in range(len(STORAGES)):
+        fields = {"updater": fs.Adam(1e-2), "gradient_normalization": "ClipL2PerLayer"}
+        path = f"{folder}/{storage}.safetensors"
+        pair = Narrow(storage, **fields)
+        if Path(path).exists():
+            pair.updater = fs.mpi.load_updater(path, pair.params, bucket_bytes=1 << 15)
+            one = fs.load_updater(path, pair.twins)
+            pair.one = fs.create_updater(pair.configuration, pair.twins)
+            pair.one.load_state_dict(one.state_dict())
+            new = fs.mpi.load_updater(path)
+            assert same_bits(new.parameters, pair.params)
+            for key, array in new.parameters.items():
+                assert array.dtype == pair.params[key].dtype
+        first = pair.updater.iteration
+        pair.steps(first, first + 2)
+        pair.require_same(f"{STORAGES[storage]}")
+        COMM.Barrier()
+        pair.updater.save(path)
+        if RANK == 0:
+            plain = f"{folder}/plain.safetensors"
+            pair.one.save(plain)
+            assert Path(path).read_bytes() == Path(plain).read_bytes(), STORAGES[storage]
+        COMM.Barrier()
+        other = {key: array.astype(np.float64) for key, array in pair.params.items()}
+        if pair.dtype == np.float32:
+            require_same_error(
+                lambda p=path, o=other: fs.mpi.load_updater(p, o), fs.CheckpointError, "dtype"
+            )
+
+
+def narrow_traffic() -> None:
+    """Two bytes an element each way, and codes and masters by shards."""
+    shapes = {"0_W": (1100, 1000), "0_b": (1000,), "1_W": (1000, 900), "1_b": (900,)}
+    params = by_turns(parameters(np.float32, shapes), [BFLOAT16])
+    size = sum(array.size for array in params.values())
+    config = fs.MultiLayerConfiguration(updater=fs.Adam(), master="split", state_storage="8bit")
+    updater = DistributedUpdater(config, params)
+    counting = CountingComm(updater._ranks.comm)
+    updater._ranks.comm = counting
+    updater.step(by_turns(Gradients(np.float32, shapes).of(RANK, 0), [BFLOAT16]))
+    most = 2 * size * (SIZE - 1) / SIZE + (SIZE - 1) * 16384
+    assert counting.sent / 2 <= most, (counting.sent / 2, most)
+    sent = COMM.allreduce(counting.sent)
+    assert sent == 2 * 2 * size * (SIZE - 1), "all ranks together: exactly that"
+    one = fs.create_updater(config, by_turns(parameters(np.float32, shapes), [BFLOAT16]))
+    assert updater.nbytes <= one.nbytes / SIZE * 1.02 + 5 * 16384 * len(shapes)
+    padding = 64 * 8 * len(shapes) * SIZE
+    assert 0 <= COMM.allreduce(updater.nbytes) - one.nbytes <= padding
+
+
+def narrow(first: str, stride: str) -> None:
+    narrow_bits(first, stride)
+    narrow_doors()
+    narrow_faults()
+    if SIZE > 1:
+        narrow_traffic()
 
 
 # --------------------------------------------------------------------------------------- the others

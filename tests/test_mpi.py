@@ -137,6 +137,21 @@ def test_memory_of_saving_and_loading(mpi: Mpi, ranks: int, tmp_path: Path) -> N
 
 
 @each_mpi
+@each_size
+def test_narrow_storage(mpi: Mpi, ranks: int) -> None:
+    """A part of updaters × storages for each; doors, faults and traffic."""
+    first = 4 * MPIS.index(mpi) + ranks
+    mpi.passes(ranks, "narrow", str(first), "23")
+
+
+@each_mpi
+def test_narrow_checkpoints_are_those_of_one_process(mpi: Mpi, tmp_path: Path) -> None:
+    """Of each storage, 3 → 2 ranks, and one process from between."""
+    for ranks in (3, 2):
+        mpi.passes(ranks, "narrow_files", str(tmp_path))
+
+
+@each_mpi
 def test_examples_of_docstrings(mpi: Mpi) -> None:
     mpi.passes(1, "docstrings")
 

@@ -16,6 +16,8 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <string>
@@ -49,15 +51,10 @@ class TypedCore final : public Core {
         gradients_(std::move(slots.forms), updater_.layout(), updater_.settings(),
                    updater_.parameters(), lets_python_run()) {
     if (ranks.are_several()) {
-      if (updater_.layout().is_narrow) {
-        throw py::value_error(
-            "config: expected full state storage and parameters of dtype float32 or float64, as "
-            "several processes exchange and keep numbers, got narrower ones; leave out "
-            "state_storage and master");
-      }
       shards_ = std::make_unique<Shards<T>>(ranks, updater_.layout(), updater_.settings());
       for (const ParameterMemory<T>& parameter : updater_.parameters()) {
         parameter_pointers_.push_back(static_cast<T*>(parameter.data()));
+        parameter_types_.push_back(parameter.type());
       }
     }
     for (const py::object& array : arrays_) as_taken_.emplace_back(array);
@@ -78,28 +75,44 @@ class TypedCore final : public Core {
     const Busy busy = enter();
     const KeptAlive kept(gradients_);
     const bool from_sum = take_gradients(self, arguments, applies);
-    settle(run_unlocked(gradients_.pointers(), options, applies), from_sum);
+    settle(run_unlocked(gradients_.pointers(), gradients_.types(), options, applies), from_sum);
   }
 
   void take(py::handle self, const StepArguments& arguments, bool applies) override {
     taken_options_ = options_of(arguments);
     taken_from_sum_ = take_gradients(self, arguments, applies);
-    require_numbers();
   }
 
   void run_taken(bool applies) override {
-    const StepReport report = run_unlocked(shards_->reduced(), taken_options_, applies);
+    const StepReport report = run_unlocked(shards_->reduced(), {}, taken_options_, applies);
     settle(report, taken_from_sum_);
     if (applies || report.status != StepStatus::done) return;
     for (std::size_t i = 0; i < arrays_.size(); ++i) {  // what is frozen has no update to be sent
       T* const gradient = gradients_.pointers()[i];
       if (updater_.settings().slots[i].frozen && gradient != nullptr) {
-        std::fill_n(gradient, updater_.layout().slots[i].size, T{0});
+        const std::size_t bytes = bytes_of(type_of_gradient(i), sizeof(T));
+        std::fill_n(reinterpret_cast<std::byte*>(gradient), updater_.layout().slots[i].size * bytes,
+                    std::byte{0});
       }
     }
   }
 
   void let_go() override { gradients_.release(); }
+
+  py::list taken_dtypes() override {
+    constexpr const char* same = sizeof(T) == sizeof(float) ? "float32" : "float64";
+    constexpr std::array names{same, "float32", "bfloat16", "float16"};  // by ElementType
+    if (gradients_.types().empty()) return taken<py::list>(PyList_New(0));
+    auto dtypes = taken<py::list>(PyList_New(0));
+    bool differ = false;
+    for (std::size_t i = 0; i < arrays_.size(); ++i) {
+      const bool travels = !updater_.settings().slots[i].frozen;
+      const ElementType type = travels ? type_of_gradient(i) : ElementType::same;
+      differ = differ || type != ElementType::same;
+      dtypes.append(names[static_cast<std::size_t>(type)]);
+    }
+    return differ ? dtypes : taken<py::list>(PyList_New(0));
+  }
 
   py::list nonfinite_taken() override {
     auto keys = taken<py::list>(PyList_New(0));
@@ -138,6 +151,14 @@ class TypedCore final : public Core {
     return sizes;
   }
 
+  py::list bucket_bytes(BucketMemory memory, std::size_t part) override {
+    auto bytes = taken<py::list>(PyList_New(0));
+    for (std::size_t k = 0; k < shards().buckets(part).size(); ++k) {
+      bytes.append(shards().bytes(memory_of_buckets(memory), part, k));
+    }
+    return bytes;
+  }
+
   py::object bucket(BucketMemory memory, std::size_t part, std::size_t k,
                     py::handle staging) override {
     return shards().bucket(memory_of_buckets(memory), part, k, staging, py::none());
@@ -146,6 +167,19 @@ class TypedCore final : public Core {
   void put_bucket(BucketMemory memory, std::size_t part, std::size_t k,
                   py::handle values) override {
     shards().put(memory_of_buckets(memory), part, k, values);
+  }
+
+  void add_bucket(std::size_t k, const py::list& terms, double scale) override {
+    shards().add_in_order(memory_of_buckets(BucketMemory::gradients), k, terms,
+                          static_cast<T>(scale));
+  }
+
+  void widen_bucket(std::size_t part, std::size_t k, py::handle numbers) override {
+    shards().widen(memory_of_buckets(BucketMemory::gradients), part, k, numbers);
+  }
+
+  void write_updates(std::size_t part, std::size_t k) override {
+    shards().write_updates(memory_of_buckets(BucketMemory::gradients), part, k);
   }
 
   void bind(py::handle self, py::handle gradients) override {
@@ -349,7 +383,8 @@ class TypedCore final : public Core {
   ArrayForm state_form(std::size_t slot, std::size_t array) const {
     ArrayForm form = piece_form(slot);
     if (!updater_.pieces().empty() && !updater_.pieces()[slot].is_whole()) {
-      form.shape = {static_cast<py::ssize_t>(updater_.state(slot, array).size())};
+      const StateArray& own = updater_.own_layout().slots[slot].state[array];
+      form.shape = {static_cast<py::ssize_t>(own.size)};
       return form;
     }
     const LayoutSlot& s = updater_.layout().slots[slot];
@@ -425,7 +460,7 @@ class TypedCore final : public Core {
       kept.push_back(
           {name + ".scale", Type::scale, array.scales, {form.key, {blocks}, true, true}, codes});
     }
-    const ArrayForm& form = gradients_.form(slot);
+    const ArrayForm form = piece_form(slot);
     if (stored.is_split()) {
       kept.push_back({"parameter.lower", Type::code_16, stored.lower, form, codes});
     } else if (stored.type != ElementType::same) {
@@ -446,7 +481,7 @@ class TypedCore final : public Core {
 
   /// The state view in numbers, as no memory has it.
   py::array decoded_view() const {
-    const Layout& layout = updater_.layout();
+    const Layout& layout = updater_.own_layout();
     const auto size = static_cast<py::ssize_t>(layout.state_size);
     return decoded({"", {size}, true, true}, [&](std::span<T> out) {
       for (std::size_t i = 0; i < layout.slots.size(); ++i) {
@@ -562,23 +597,12 @@ class TypedCore final : public Core {
   }
 
   bool is_finite(std::size_t slot) const {
-    const auto types = gradients_.types();
-    return updater_.is_finite(slot, gradients_.pointers()[slot],
-                              types.empty() ? ElementType::same : types[slot]);
+    return updater_.is_finite(slot, gradients_.pointers()[slot], type_of_gradient(slot));
   }
 
-  /// That gradients are of the parameters' own type, as processes exchange them.
-  void require_numbers() const {
+  ElementType type_of_gradient(std::size_t slot) const {
     const auto types = gradients_.types();
-    for (std::size_t i = 0; i < types.size(); ++i) {
-      if (types[i] == ElementType::same) continue;
-      const std::string dtype = sizeof(T) == sizeof(float) ? "float32" : "float64";
-      throw py::type_error(
-          "gradient \"" + gradients_.form(i).key + "\": expected dtype " + dtype +
-          ", in which processes exchange gradients, got a narrower one; convert it "
-          "with .astype(np." +
-          dtype + ")");
-    }
+    return types.empty() ? ElementType::same : types[slot];
   }
 
   const Shards<T>& shards() const {
@@ -586,16 +610,16 @@ class TypedCore final : public Core {
     return *shards_;
   }
 
-  std::span<T* const> memory_of_buckets(BucketMemory memory) const {
+  typename Shards<T>::Memory memory_of_buckets(BucketMemory memory) const {
     switch (memory) {
       case BucketMemory::parameters:
-        return parameter_pointers_;
+        return {parameter_pointers_, parameter_types_};
       case BucketMemory::gradients:
-        return gradients_.pointers();
+        return {gradients_.pointers(), gradients_.types()};
       case BucketMemory::reduced:
         break;
     }
-    return shards().reduced();
+    return {shards().reduced()};
   }
 
   /// `ranks`, whose hooks have been moved to where they stay.
@@ -632,11 +656,11 @@ class TypedCore final : public Core {
     }
   }
 
-  StepReport run_unlocked(std::span<T* const> gradients, const StepOptions& options, bool applies) {
+  StepReport run_unlocked(std::span<T* const> gradients, std::span<const ElementType> types,
+                          const StepOptions& options, bool applies) {
     const auto run = [&] {
-      return applies
-                 ? updater_.step(std::span<const T* const>(gradients), gradients_.types(), options)
-                 : updater_.update(gradients, gradients_.types(), options);
+      return applies ? updater_.step(std::span<const T* const>(gradients), types, options)
+                     : updater_.update(gradients, types, options);
     };
     // The thread that ends the interpreter has a lock to give, but nobody to give it to.
     if (updater_.layout().size < elements_to_release_lock || interpreter_ends()) return run();
@@ -677,8 +701,9 @@ class TypedCore final : public Core {
 
   std::vector<py::object> arrays_;  ///< the parameters, kept alive
   std::vector<TakenArray> as_taken_;
-  std::vector<T*> parameter_pointers_;  ///< where several processes share the updater
-  py::object ranks_;                    ///< hooks that the updater calls
+  std::vector<T*> parameter_pointers_;        ///< where several processes share the updater
+  std::vector<ElementType> parameter_types_;  ///< likewise, what they really point to
+  py::object ranks_;                          ///< hooks that the updater calls
   Updater<T> updater_;
   std::unique_ptr<Shards<T>> shards_;  ///< where several processes share the network
   StepOptions taken_options_;

@@ -87,6 +87,8 @@ class Core {
   /// Steps on what the reduction has left.
   virtual void run_taken(bool applies) = 0;
   virtual void let_go() = 0;
+  /// The dtype of each gradient that was taken and travels; empty where all are the updater's.
+  virtual pybind11::list taken_dtypes() = 0;
   /// The keys of those that were taken and are not finite.
   virtual pybind11::list nonfinite_taken() = 0;
   /// Whether accumulate() would add these; raises what it would raise.
@@ -95,10 +97,18 @@ class Core {
   virtual pybind11::list pieces(std::size_t part) = 0;
   /// The elements of each of a part's buckets.
   virtual pybind11::list bucket_sizes(std::size_t part) = 0;
+  /// The bytes of each on its way.
+  virtual pybind11::list bucket_bytes(BucketMemory memory, std::size_t part) = 0;
   virtual pybind11::object bucket(BucketMemory memory, std::size_t part, std::size_t k,
                                   pybind11::handle staging) = 0;
   virtual void put_bucket(BucketMemory memory, std::size_t part, std::size_t k,
                           pybind11::handle values) = 0;
+  /// Adds up what the ranks have of a bucket of this part; None in place of this one's.
+  virtual void add_bucket(std::size_t k, const pybind11::list& terms, double scale) = 0;
+  /// The gradients of a bucket as numbers.
+  virtual void widen_bucket(std::size_t part, std::size_t k, pybind11::handle numbers) = 0;
+  /// The updates of a bucket, which lie where the reduced gradients were, into the gradients.
+  virtual void write_updates(std::size_t part, std::size_t k) = 0;
 
   /// Whether they were added.
   virtual bool accumulate(pybind11::handle self, pybind11::handle gradients, bool allow_copy) = 0;

@@ -55,28 +55,6 @@ py::object taken_error() {
   return py::reinterpret_steal<py::object>(value);
 }
 
-template <class T>
-void add_in_order_of(const std::vector<py::array>& arrays, T scale, const py::array& out) {
-  constexpr std::size_t block_size = 2048;
-  const auto size = static_cast<std::size_t>(out.size());
-  T* const sum = static_cast<T*>(py::array(out).mutable_data());
-  std::vector<const T*> terms;
-  for (const py::array& array : arrays) terms.push_back(static_cast<const T*>(array.data()));
-  for (std::size_t begin = 0; begin < size; begin += block_size) {
-    const std::size_t end = std::min(begin + block_size, size);
-    std::array<T, block_size> block;  // the sum may be one of the terms
-    std::copy(terms[0] + begin, terms[0] + end, block.data());
-    for (std::size_t k = 1; k < terms.size(); ++k) {
-      const T* const term = terms[k] + begin;
-      for (std::size_t i = 0; i < end - begin; ++i) block[i] += term[i];
-    }
-    if (scale != T{1}) {
-      for (std::size_t i = 0; i < end - begin; ++i) block[i] *= scale;
-    }
-    std::copy_n(block.data(), end - begin, sum + begin);
-  }
-}
-
 }  // namespace
 
 Ranks to_ranks(py::handle ranks) {
@@ -125,25 +103,6 @@ Shared shared_of(const Ranks& ranks, std::size_t element_size) {
     });
   };
   return shared;
-}
-
-void add_in_order(const py::list& arrays, double scale, const py::array& out) {
-  std::vector<py::array> terms;
-  for (const py::handle array : arrays) terms.push_back(py::cast<py::array>(array));
-  const auto fits = [&](const py::array& array) {
-    return array.dtype().is(out.dtype()) && array.size() == out.size() && array.ndim() == 1 &&
-           (array.flags() & py::array::c_style) != 0;
-  };
-  if (terms.empty() || !std::ranges::all_of(terms, fits) || !fits(out)) {
-    throw py::value_error("add_in_order: expected contiguous arrays of one dtype and size");
-  }
-  if (out.dtype().is(py::dtype::of<float>())) {
-    add_in_order_of<float>(terms, static_cast<float>(scale), out);
-  } else if (out.dtype().is(py::dtype::of<double>())) {
-    add_in_order_of<double>(terms, scale, out);
-  } else {
-    throw py::type_error("add_in_order: expected dtype float32 or float64");
-  }
 }
 
 }  // namespace flatstep::python

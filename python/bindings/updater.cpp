@@ -303,8 +303,6 @@ void register_updater(py::module_& module) {
       .value("parameters", BucketMemory::parameters)
       .value("gradients", BucketMemory::gradients)
       .value("reduced", BucketMemory::reduced);
-  module.def("add_in_order", &add_in_order, py::arg("arrays"), py::arg("scale"), py::arg("out"),
-             "out = (((a + b) + c) + ...)*scale of contiguous arrays, each operation rounded.");
   py::register_exception_translator([](std::exception_ptr pointer) {
     try {
       if (pointer) std::rethrow_exception(pointer);
@@ -425,18 +423,27 @@ rounds to, the master stays; where it is not, the element becomes the master.)do
            py::arg("applies"))
       .def("_run_taken", [](const Self& self, bool applies) { self->run_taken(applies); })
       .def("_let_go", [](const Self& self) { self->let_go(); })
+      .def("_taken_dtypes", [](const Self& self) { return self->taken_dtypes(); })
       .def("_nonfinite_taken", [](const Self& self) { return self->nonfinite_taken(); })
       .def("_look", [](const Self& self, const py::object& gradients,
                        bool allow_copy) { return self->look(self.object, gradients, allow_copy); })
       .def("_pieces", [](const Self& self, std::size_t part) { return self->pieces(part); })
       .def("_bucket_sizes",
            [](const Self& self, std::size_t part) { return self->bucket_sizes(part); })
+      .def("_bucket_bytes", [](const Self& self, BucketMemory memory,
+                               std::size_t part) { return self->bucket_bytes(memory, part); })
       .def("_bucket",
            [](const Self& self, BucketMemory memory, std::size_t part, std::size_t k,
               const py::object& staging) { return self->bucket(memory, part, k, staging); })
       .def("_put_bucket",
            [](const Self& self, BucketMemory memory, std::size_t part, std::size_t k,
               const py::object& values) { self->put_bucket(memory, part, k, values); })
+      .def("_add_bucket", [](const Self& self, std::size_t k, const py::list& terms,
+                             double scale) { self->add_bucket(k, terms, scale); })
+      .def("_widen_bucket", [](const Self& self, std::size_t part, std::size_t k,
+                               const py::array& numbers) { self->widen_bucket(part, k, numbers); })
+      .def("_write_updates",
+           [](const Self& self, std::size_t part, std::size_t k) { self->write_updates(part, k); })
       .def("_layout", &layout_list)
       .def("_updater_blocks", &block_list)
       .def("_settings", &settings_of)

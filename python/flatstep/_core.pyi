@@ -17,7 +17,6 @@ __all__: list[str] = [
     "SlotSettings",
     "Updater",
     "UpdaterInfo",
-    "add_in_order",
     "available_isas",
     "check_layer_index",
     "check_parameters",
@@ -197,6 +196,12 @@ class Updater:
     def __init__(
         self, configuration: typing.Any, names: list, arrays: list, monitor: bool, ranks: typing.Any
     ) -> None: ...
+    def _add_bucket(
+        self,
+        arg0: typing.SupportsInt | typing.SupportsIndex,
+        arg1: list,
+        arg2: typing.SupportsFloat | typing.SupportsIndex,
+    ) -> None: ...
     def _alone(self, work: collections.abc.Callable) -> typing.Any:
         """
         What work() returns, called while no step of this updater can begin; RuntimeError where one is under way.
@@ -209,6 +214,9 @@ class Updater:
         arg2: typing.SupportsInt | typing.SupportsIndex,
         arg3: typing.Any,
     ) -> typing.Any: ...
+    def _bucket_bytes(
+        self, arg0: BucketMemory, arg1: typing.SupportsInt | typing.SupportsIndex
+    ) -> list: ...
     def _bucket_sizes(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> list: ...
     def _evaluation_point(
         self, arg0: typing.SupportsInt | typing.SupportsIndex, arg1: numpy.ndarray
@@ -262,15 +270,27 @@ class Updater:
         allow_copy: typing.Any,
         applies: bool,
     ) -> None: ...
+    def _taken_dtypes(self) -> list: ...
     def _unscaled_learning_rate(
         self, arg0: typing.SupportsInt | typing.SupportsIndex, arg1: typing.Any, arg2: typing.Any
     ) -> float | None: ...
     def _updater_blocks(self) -> list: ...
+    def _widen_bucket(
+        self,
+        arg0: typing.SupportsInt | typing.SupportsIndex,
+        arg1: typing.SupportsInt | typing.SupportsIndex,
+        arg2: numpy.ndarray,
+    ) -> None: ...
     def _write_state(
         self,
         arg0: typing.SupportsInt | typing.SupportsIndex,
         arg1: typing.SupportsInt | typing.SupportsIndex,
         arg2: numpy.ndarray,
+    ) -> None: ...
+    def _write_updates(
+        self,
+        arg0: typing.SupportsInt | typing.SupportsIndex,
+        arg1: typing.SupportsInt | typing.SupportsIndex,
     ) -> None: ...
     def accumulate(
         self,
@@ -437,13 +457,6 @@ class Updater:
         """
         The flat updater state, in DL4J's order: one live array; where some of it is kept in fewer bits, a read-only array of its numbers.
         """
-
-def add_in_order(
-    arrays: list, scale: typing.SupportsFloat | typing.SupportsIndex, out: numpy.ndarray
-) -> None:
-    """
-    out = (((a + b) + c) + ...)*scale of contiguous arrays, each operation rounded.
-    """
 
 def available_isas() -> list[str]:
     """

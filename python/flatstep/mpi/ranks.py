@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -148,13 +148,20 @@ class Ranks:
 
     # ---------------------------------------------------------------------------------- agreeing
 
-    def vote(self, where: str, error: BaseException | None, **facts: int | float) -> None:
+    def vote(
+        self,
+        where: str,
+        error: BaseException | None,
+        facts_behind: Callable[[], Mapping[str, Any]] | None = None,
+        **facts: int | float,
+    ) -> None:
         """That no rank has an error, and that all call the same with the same numbers; else all
         raise. The usual way is one reduction of four numbers.
 
         Args:
             where: the method.
             error: this rank's.
+            facts_behind: what some of these numbers are made of, by name, for the error's text.
             facts: what must be the same on every rank.
 
         Raises:
@@ -162,14 +169,20 @@ class Ranks:
             ValueError: numbers that differ.
             RuntimeError: a rank has left.
         """
-        self._decide(where, error, facts, 0 if error is not None else hash(tuple(facts.values())))
+        digest = 0 if error is not None else hash(tuple(facts.values()))
+        self._decide(where, error, facts, digest, facts_behind)
 
     def compare(self, where: str, error: BaseException | None, facts: Mapping[str, Any]) -> None:
         """The same of facts of any kind, as their repr tells them apart."""
         self._decide(where, error, facts, zlib.crc32(repr(list(facts.items())).encode()))
 
     def _decide(
-        self, where: str, error: BaseException | None, facts: Mapping[str, Any], digest: int
+        self,
+        where: str,
+        error: BaseException | None,
+        facts: Mapping[str, Any],
+        digest: int,
+        facts_behind: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
         self._require_all_there(where)
         number = 0 if error is not None else hash((zlib.crc32(where.encode()), digest)) >> 2
@@ -181,6 +194,8 @@ class Ranks:
         self.comm.Allreduce(self.mpi.IN_PLACE, ballot, self.mpi.MAX)
         if ballot[0] == 0 and ballot[2] == -ballot[3]:
             return
+        if facts_behind is not None and error is None:
+            facts = {**facts_behind(), **facts}
         self._raise_differences(where, error, facts)
 
     def gathered(self, value: Any) -> list[Any]:

@@ -6,8 +6,9 @@ and no more. Messages do not block: while one bucket is added up, looked at or s
 on their way. All buckets of gradients are sent at once, and as many are received ahead as `_AHEAD`
 says.
 
-What a message is made of is decided here alone: what is to travel in a narrower dtype becomes that
-in `_sent`, and wide again where it is put or added.
+Messages are bytes: elements travel in the dtype in which they are given. Gradients become numbers
+of the updater's dtype where they are added up, and parameters come back as they are kept; what
+masters have beside them stays with the part.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ _GRADIENTS, _RESULTS = 1, 2
 _AHEAD = 3
 
 _Array = NDArray[Any]
+_Bytes = NDArray[np.uint8]
+_PARAMETERS = _core.BucketMemory.parameters
+_GIVEN = _core.BucketMemory.gradients
+_REDUCED = _core.BucketMemory.reduced
 
 
 class Transport:
@@ -66,18 +71,23 @@ class Transport:
         # 1/W is rounded to the dtype, then each element is multiplied by it.
         self._scale = float(dtype.type(1) / dtype.type(self.size)) if self._mean else 1.0
         self._sizes = [list(updater._bucket_sizes(part)) for part in range(self.size)]
-        self._most = max((max(sizes, default=0) for sizes in self._sizes), default=0)
+        #: By part and bucket; those of gradients are each step's own.
+        self._bytes = {memory: self._bytes_of(memory) for memory in (_PARAMETERS, _REDUCED)}
+        most = max(self._sizes[self.rank], default=0) * dtype.itemsize
         self._own = range(len(self._sizes[self.rank]))
         self._others = [(self.rank + d) % self.size for d in range(1, self.size)]
-        self._packed: dict[tuple[_core.BucketMemory, int, int], _Array] = {}
+        self._packed: dict[tuple[_core.BucketMemory, int, int], _Bytes] = {}
         self._staging = {
-            other: [np.empty(self._most, dtype) for _ in range(min(_AHEAD, len(self._own)))]
+            other: [np.empty(most, np.uint8) for _ in range(min(_AHEAD, len(self._own)))]
             for other in (self._others if self._deterministic else [])
         }
         self._sends: list[Any] = []
         self._receives: dict[int, list[Any]] = {}
         self._results: list[Any] = []
-        self._to_put: list[tuple[int, int, _Array]] = []
+        self._to_put: list[tuple[int, int, _Bytes]] = []
+
+    def _bytes_of(self, memory: _core.BucketMemory) -> list[list[int]]:
+        return [self._updater._bucket_bytes(memory, part) for part in range(self.size)]
 
     # -------------------------------------------------------------------------------- the hooks
 
@@ -116,26 +126,23 @@ class Transport:
 
     def _arrive(self, k: int) -> None:
         begin = time.perf_counter()
-        out = self._array(_core.BucketMemory.reduced, self.rank, k)
         if self._deterministic:
             self.ranks.mpi.Request.Waitall(self._receives.pop(k))
             arrived = time.perf_counter()
-            terms = []
-            for rank in range(self.size):
-                if rank == self.rank:
-                    terms.append(self._sent(_core.BucketMemory.gradients, rank, k))
-                else:
-                    staging = self._staging[rank]
-                    terms.append(staging[k % len(staging)][: self._sizes[self.rank][k]])
-            _core.add_in_order(terms, self._scale, out)
+            terms = [
+                None if rank == self.rank else self._staged(rank, k) for rank in range(self.size)
+            ]
+            self._updater._add_bucket(k, terms, self._scale)
             if k + _AHEAD in self._own:
                 self._receive_gradients(k + _AHEAD)
         else:
             arrived = time.perf_counter()
+            out = self._array(_REDUCED, self.rank, k)
             if self._mean:
-                out *= self._dtype.type(self._scale)
-        if not self.shard:
-            self._updater._put_bucket(_core.BucketMemory.reduced, self.rank, k, out)
+                numbers = out.view(self._dtype)
+                numbers *= self._dtype.type(self._scale)
+            if not self.shard:
+                self._updater._put_bucket(_REDUCED, self.rank, k, out)
         self._note("wait", k, begin, arrived)
         self._note("add", k, arrived, time.perf_counter())
 
@@ -151,13 +158,14 @@ class Transport:
         self._memory = results
         self._returns = False
         self._failure = None
+        self._bytes[_GIVEN] = self._bytes_of(_GIVEN)
         if self._deterministic:
             for k in range(min(_AHEAD, len(self._own))):
                 self._receive_gradients(k)
             for k in range(max(map(len, self._sizes))):
                 for other in self._others:
                     if k < len(self._sizes[other]):
-                        array = self._sent(_core.BucketMemory.gradients, other, k)
+                        array = self._sent(_GIVEN, other, k)
                         self._sends.append(self.comm.Isend(array, other, _GRADIENTS))
         else:
             self._reduce_scatter()
@@ -165,7 +173,7 @@ class Transport:
 
     def reduce_all(self) -> None:
         """The whole reduced gradient, for every rank."""
-        self.begin(_core.BucketMemory.reduced)
+        self.begin(_REDUCED)
         for k in self._own:
             self.arrive(k)
             self.leave(k)
@@ -202,44 +210,43 @@ class Transport:
 
     def spread_reduced_gradients(self) -> None:
         """Updates, which lie where the reduced gradients were, into the caller's gradients."""
-        reduced, gradients = _core.BucketMemory.reduced, _core.BucketMemory.gradients
         for part, sizes in enumerate(self._sizes):
             for k in range(len(sizes)):
-                array = self._sent(reduced, part, k)
-                self._updater._put_bucket(gradients, part, k, array)
+                self._updater._write_updates(part, k)
 
     # --------------------------------------------------------------------------------- messages
 
-    def _array(self, memory: _core.BucketMemory, part: int, k: int) -> _Array:
+    def _array(self, memory: _core.BucketMemory, part: int, k: int) -> _Bytes:
         """A bucket's memory, or an array of its size for what does not lie in one place."""
-        found: _Array | None = self._updater._bucket(memory, part, k, None)
+        found: _Bytes | None = self._updater._bucket(memory, part, k, None)
         return self._room(memory, part, k) if found is None else found
 
-    def _room(self, memory: _core.BucketMemory, part: int, k: int) -> _Array:
+    def _room(self, memory: _core.BucketMemory, part: int, k: int) -> _Bytes:
         key = (memory, part, k)
         if key not in self._packed:
-            self._packed[key] = np.empty(self._sizes[part][k], self._dtype)
-        return self._packed[key]
+            self._packed[key] = np.empty(self._sizes[part][k] * self._dtype.itemsize, np.uint8)
+        return self._packed[key][: self._bytes[memory][part][k]]
 
-    def _sent(self, memory: _core.BucketMemory, part: int, k: int) -> _Array:
-        """A bucket's elements in one place: where they lie, or copied."""
-        found: _Array | None = self._updater._bucket(memory, part, k, None)
+    def _sent(self, memory: _core.BucketMemory, part: int, k: int) -> _Bytes:
+        """A bucket's bytes in one place: where they lie, or copied."""
+        found: _Bytes | None = self._updater._bucket(memory, part, k, None)
         if found is None:
             found = self._updater._bucket(memory, part, k, self._room(memory, part, k))
         return found
 
+    def _staged(self, rank: int, k: int) -> _Bytes:
+        """Where that rank's gradients of this rank's bucket come to."""
+        staging = self._staging[rank]
+        return staging[k % len(staging)][: self._bytes[_GIVEN][self.rank][k]]
+
     def _receive_gradients(self, k: int) -> None:
-        size = self._sizes[self.rank][k]
-        requests = []
-        for other in self._others:
-            staging = self._staging[other]
-            array = staging[k % len(staging)][:size]
-            requests.append(self.comm.Irecv(array, other, _GRADIENTS))
-        self._receives[k] = requests
+        self._receives[k] = [
+            self.comm.Irecv(self._staged(other, k), other, _GRADIENTS) for other in self._others
+        ]
 
     def _receive_results(self) -> None:
         self._returns = True
-        if self._memory is _core.BucketMemory.gradients:
+        if self._memory is _GIVEN:
             # They come to where the gradients are sent from.
             self.ranks.mpi.Request.Waitall(self._sends)
             self._sends.clear()
@@ -257,16 +264,14 @@ class Transport:
         if not self._returns:
             self._receive_results()
         memory = self._memory
-        if memory is _core.BucketMemory.gradients:  # the update, where the reduced gradient was
-            array = self._sent(_core.BucketMemory.reduced, self.rank, k)
-            self._updater._put_bucket(memory, self.rank, k, array)
-        else:
-            array = self._sent(memory, self.rank, k)
+        if memory is _GIVEN:  # the update, where the reduced gradient was
+            self._updater._write_updates(self.rank, k)
+        array = self._sent(memory, self.rank, k)
         for other in self._others:
             self._sends.append(self.comm.Isend(array, other, _RESULTS))
 
     def _reduce_scatter(self) -> None:
-        """MPI's own, a bucket of every part at a time.
+        """MPI's own, a bucket of every part at a time, in numbers that MPI can add.
 
         The one that blocks: what Open MPI's other one gives is wrong at times (5.0.11).
         """
@@ -276,15 +281,10 @@ class Transport:
             start = 0
             for part, count in enumerate(counts):
                 if count:
-                    gradients = _core.BucketMemory.gradients
-                    given[start : start + count] = self._sent(gradients, part, k)
+                    self._updater._widen_bucket(part, k, given[start : start + count])
                 start += count
-            out = (
-                self._array(_core.BucketMemory.reduced, self.rank, k)
-                if k in self._own
-                else np.empty(0, self._dtype)
-            )
-            self.comm.Reduce_scatter(given, out, counts, self.ranks.mpi.SUM)
+            out = self._array(_REDUCED, self.rank, k) if k in self._own else np.empty(0, np.uint8)
+            self.comm.Reduce_scatter(given, out.view(self._dtype), counts, self.ranks.mpi.SUM)
 
     def _note(self, what: str, k: int, begin: float, end: float) -> None:
         if self.timeline is not None:

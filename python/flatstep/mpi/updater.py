@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from flatstep import _core
 from flatstep._coerce import at_least
 from flatstep._shown import shown
+from flatstep.checkpoint.container import bytes_of
 from flatstep.configuration import MultiLayerConfiguration
 from flatstep.errors import NonFiniteGradientError
 from flatstep.names import LayerOf, named_by_rules
@@ -36,10 +37,12 @@ class DistributedUpdater(NetworkUpdater):
 
     .. math:: g = ((g_0 + g_1) + g_2 + …)\cdot\tfrac{1}{W}
 
-    (without the last factor where ``reduce="sum"``), in the gradients' dtype, each operation
+    (without the last factor where ``reduce="sum"``), in the updater's dtype, each operation
     rounded: to the bit, with the norms of whole layers and of the whole network, on any MPI, any
-    number of threads. Every rank has all parameters and is given all of its gradients; the state
-    is sharded, each rank has 1/W of it. A step moves 2·N·(W−1)/W elements per rank.
+    number of threads. Every rank has all parameters and is given all of its gradients; the state,
+    masters of parameters included, is sharded, each rank has 1/W of it. A step moves 2·N·(W−1)/W
+    elements per rank: gradients in the dtype that they are given in, which is one for each
+    parameter on all ranks, and parameters in theirs.
 
     All ranks make the updater, and call ``step``, ``update``, ``accumulate``,
     ``set_learning_rate``, ``clear_learning_rate``, ``apply_learning_rate_score_decay``,
@@ -56,8 +59,9 @@ class DistributedUpdater(NetworkUpdater):
             takes the whole step.
         reduce: "mean" or "sum" of the ranks' gradients.
         deterministic: whether they are added in the order of the ranks. Else MPI adds as it
-            likes: perhaps sooner, and with other bits for another MPI or number of ranks.
-        bucket_bytes: how much of a gradient travels in one message.
+            likes: perhaps sooner, and with other bits for another MPI or number of ranks. It adds
+            numbers of the updater's dtype, so gradients travel in that.
+        bucket_bytes: how much of a gradient of the updater's dtype travels in one message.
         layer_of: as of `flatstep.create_updater`.
         monitor: as of `flatstep.MultiLayerUpdater`.
 
@@ -160,8 +164,8 @@ class DistributedUpdater(NetworkUpdater):
     @property
     def shard(self) -> dict[str, slice]:
         """By key, which elements of a parameter have their state on this rank: those of
-        ``array.reshape(-1, order=…)`` in the array's own memory order. ``state`` and ``averages``
-        of a parameter that is not wholly here are that stretch, in one dimension.
+        ``array.reshape(-1, order=…)`` in the array's own memory order. ``state``, ``averages`` and
+        ``master`` of a parameter that is not wholly here are that stretch, in one dimension.
 
         Example:
             >>> import numpy as np, flatstep as fs
@@ -189,6 +193,7 @@ class DistributedUpdater(NetworkUpdater):
         facts = {
             "list of keys": [slot.key for slot in self._slots],
             "dtype": str(self.dtype),
+            **{f"dtype of parameter {p.key!r}": str(p.array.dtype) for p in self._named},
             **facts,
         }
         try:
@@ -200,7 +205,7 @@ class DistributedUpdater(NetworkUpdater):
             return facts
         for slot, parameter in zip(self._slots, self._named, strict=True):
             flat = parameter.array.reshape(-1, order=slot.order)
-            facts[f"values of parameter {slot.key!r} (CRC-32)"] = zlib.crc32(flat.data)
+            facts[f"values of parameter {slot.key!r} (CRC-32)"] = zlib.crc32(bytes_of(flat))
         return facts
 
     # ------------------------------------------------------------------------------------ steps
@@ -250,8 +255,8 @@ class DistributedUpdater(NetworkUpdater):
         """Turn each rank's gradients into the update of the reduced gradient, the same on all.
         Collective.
 
-        Arguments and errors as of `step`. Written: the gradients, state, counters. Left alone: the
-        parameters.
+        Arguments and errors as of `step`. Written: the gradients, rounded to their dtype, state,
+        counters. Left alone: the parameters.
         """
         self._run(False, gradients, iteration, epoch, batch_size, gradient_scale, allow_copy)
 
@@ -288,6 +293,7 @@ class DistributedUpdater(NetworkUpdater):
                 try:
                     self._take(*given, applies)
                     facts = {
+                        "dtypes of gradients": zlib.crc32(" ".join(self._taken_dtypes()).encode()),
                         "iteration": int(self.iteration if iteration is None else iteration),
                         "epoch": int(self.epoch if epoch is None else epoch),
                         "batch_size": int(batch_size),
@@ -298,7 +304,7 @@ class DistributedUpdater(NetworkUpdater):
                     error = raised
                 voted = True
                 try:
-                    ranks.vote(where, error, **facts)
+                    ranks.vote(where, error, self._gradient_dtypes, **facts)
                     self._step_together(applies)
                 finally:
                     self._let_go()
@@ -309,6 +315,14 @@ class DistributedUpdater(NetworkUpdater):
                 if not voted:  # a step is under way in another thread
                     ranks.vote(where, error)
                 raise
+
+    def _gradient_dtypes(self) -> dict[str, str]:
+        """Those that were taken, as facts by name."""
+        dtypes = self._taken_dtypes() or [str(self.dtype)] * len(self._slots)
+        return {
+            f'dtype of gradient "{slot.key}"': dtype
+            for slot, dtype in zip(self._slots, dtypes, strict=True)
+        }
 
     def _step_together(self, applies: bool) -> None:
         """What is left once all ranks have said that they will."""
@@ -355,8 +369,9 @@ class DistributedUpdater(NetworkUpdater):
         """Add this rank's gradients to its buffer, which the next ``step()`` reduces. Collective.
 
         As of `MultiLayerUpdater.accumulate`; where one rank's micro-batch is refused or left out,
-        every rank's is. Each rank adds up its own, and only the sums travel: with n micro-batches
-        the reduced gradient is Σ over ranks of Σ over micro-batches, in this order.
+        every rank's is. Each rank adds up its own, and only the sums travel, in the updater's
+        dtype: with n micro-batches the reduced gradient is Σ over ranks of Σ over micro-batches, in
+        this order.
 
         Returns:
             Whether they were added.
@@ -490,7 +505,7 @@ class DistributedUpdater(NetworkUpdater):
         for place, slot in enumerate(self._slots):
             part = self._own_part(place)
             whole = part.size == slot.size
-            point = np.empty_like(self._named[place].array) if whole else np.empty_like(part)
+            point = np.empty_like(self._named[place].array if whole else part, dtype=self.dtype)
             if self._evaluation_point(place, point):
                 anywhere = True
                 pairs.append((part, point.reshape(-1, order=slot.order)))
