@@ -1152,6 +1152,26 @@ def narrow_files(folder: str) -> None:
             )
 
 
+def narrow_averaging() -> None:
+    """fs.mpi.average of state in codes is fs.aggregate; parameters with masters are refused."""
+    configuration = fs.MultiLayerConfiguration(
+        updater=fs.Adam(1e-2), state_storage="8bit", layers=LAYERS
+    )
+    workers = []
+    for rank in range(SIZE):
+        workers.append(fs.MultiLayerUpdater(configuration, parameters(np.float32)))
+        for step in range(2):
+            workers[-1].step(Gradients(np.float32).of(rank, step))
+    expected = fs.aggregate(workers)
+    fs.mpi.average(workers[RANK])
+    for place in range(len(SHAPES)):
+        for name, array in expected._kept(place).items():
+            assert workers[RANK]._kept(place)[name].tobytes("A") == array.tobytes("A"), name
+    config = fs.MultiLayerConfiguration(updater=fs.Sgd(0.1), master="split")
+    updater = fs.MultiLayerUpdater(config, {"0_W": np.ones(3, BFLOAT16)})
+    require_same_error(lambda: fs.mpi.average(updater), ValueError, '"0_W"', "master")
+
+
 def narrow_traffic() -> None:
     """Two bytes an element each way, and codes and masters by shards."""
     shapes = {"0_W": (1100, 1000), "0_b": (1000,), "1_W": (1000, 900), "1_b": (900,)}
@@ -1176,6 +1196,7 @@ def narrow(first: str, stride: str) -> None:
     narrow_bits(first, stride)
     narrow_doors()
     narrow_faults()
+    narrow_averaging()
     if SIZE > 1:
         narrow_traffic()
 

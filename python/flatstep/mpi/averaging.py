@@ -43,7 +43,8 @@ def average(
 
     Raises:
         TypeError: no updater, or a `DistributedUpdater`, whose ranks agree at all times.
-        ValueError: updaters that differ; on every rank. Nothing has changed.
+        ValueError: updaters that differ, or whose parameters have masters; on every rank. Nothing
+            has changed.
 
     Example:
         >>> import numpy as np, flatstep as fs
@@ -55,6 +56,7 @@ def average(
     """
     ranks = Ranks.of(comm)
     arrays: list[NDArray[Any]] = []
+    coded: list[tuple[int, int, NDArray[Any]]] = []  # numbers of state in fewer bits
     facts: dict[str, Any] = {}
     error: BaseException | None = None
     with uninterrupted():
@@ -73,13 +75,28 @@ def average(
                     for named in named_as(updater.layout, params, updater.key_style)
                 }
             )
+            for key, array in own.items():
+                if array.dtype != updater.dtype:
+                    raise ValueError(
+                        f'average: parameter "{key}": expected dtype {updater.dtype}, got '
+                        f"{array.dtype}, whose master would not be the mean's; average "
+                        "updater.master(key) and make a new updater"
+                    )
             for key, array in chosen.items():
                 if key not in own or getattr(array, "shape", None) != own[key].shape:
                     raise ValueError(
                         f'average: parameter "{key}": expected one of the updater\'s, of its shape'
                     )
                 arrays.append(array)
-            arrays.append(updater.state_view)
+            state = updater.state_view
+            if state.flags.writeable:
+                arrays.append(state)
+            else:
+                coded = [
+                    (place, number, array.copy(order="K"))
+                    for place in range(len(updater.layout))
+                    for number, array in enumerate(updater._state(place).values())
+                ]
             for place in range(len(updater.layout)):
                 kept = updater._average(place)
                 if kept is not None:
@@ -99,6 +116,9 @@ def average(
         rates = _mean_rates(ranks, updater)
         for array in arrays:
             _average_array(ranks, array)
+        for place, number, array in coded:
+            _average_array(ranks, array)
+            updater._write_state(place, number, array)
         updater._alone(lambda: updater._set_rates(rates))
 
 
