@@ -8,6 +8,7 @@
 #include <flatstep/kernels/all_finite.hpp>
 #include <flatstep/kernels/average.hpp>
 #include <flatstep/kernels/count_clipped.hpp>
+#include <flatstep/kernels/elements.hpp>
 #include <flatstep/kernels/kernel_table.hpp>
 #include <flatstep/kernels/pass.hpp>
 #include <flatstep/kernels/storage.hpp>
@@ -39,21 +40,10 @@ constexpr KernelRow<typename V::value_type> make_kernel_row() {
   return make_kernel_row<V, U>(Flags<0, 1, 2, 3, 4, 5, 6, 7>{});
 }
 
-template <class V, class Code>
-constexpr CodeKernels make_code_kernels() {
-  return {&Code::template decode<V>, &Code::template encode<V>};
-}
-
 template <class V>
 constexpr StorageKernels<typename V::value_type> make_storage_kernels() {
   if constexpr (sizeof(typename V::value_type) == sizeof(float)) {
-    return {&join<V>,
-            &split<V>,
-            {{nullptr, nullptr},
-             make_code_kernels<V, detail::BFloat16Code>(),
-             make_code_kernels<V, detail::NonNegative16Code>(),
-             make_code_kernels<V, detail::Signed8Code>(),
-             make_code_kernels<V, detail::NonNegative8Code>()}};
+    return {&join<V>, &split<V>, code_kernels<V>};
   } else {
     return {};
   }

@@ -65,13 +65,7 @@ class Formula {
         constants_(broadcast_constants<U, V>(shared.updater)) {}
 
   /// g becomes what is written: p − u', or u'.
-  template <std::size_t vectors>
-  void operator()(V pre0, V pre1, V (&g)[vectors], const V (&p)[vectors],
-                  V (&state)[vectors][max_state_arrays]) const {
-    compute<true>(pre0, pre1, g, p, state);
-  }
-
-  /// The same where all factors are 1, if not `scales`.
+  /// @tparam scales  whether any factor is not 1
   template <bool scales, std::size_t vectors>
   void compute(V pre0, V pre1, V (&g)[vectors], const V (&p)[vectors],
                V (&state)[vectors][max_state_arrays]) const {
@@ -153,7 +147,7 @@ void pass(const Segment<typename V::value_type>* segments, std::size_t count,
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < vectors; ++k) state[k][a] = lanes.load(arrays[a] + i, k);
       }
-      formula(pre0, pre1, g, p, state);
+      formula.template compute<true>(pre0, pre1, g, p, state);
       // Backwards: of two arrays that collide, the cache holds the one that was loaded last.
 #pragma GCC unroll 3
       for (std::size_t a = 0; a < state_arrays; ++a) {

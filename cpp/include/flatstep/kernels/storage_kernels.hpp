@@ -1,5 +1,5 @@
 // What narrow storage is made of, for the engine: types of elements, codes of state, and the kernels
-// that go between them and the numbers that passes compute with. storage.hpp has the formulas.
+// that go between them and the numbers that passes compute with. storage.hpp and elements.hpp have the formulas.
 #pragma once
 
 #include <cstddef>
@@ -110,7 +110,7 @@ struct StorageKernels<float> {
   /// Numbers out of their upper halves, which are rounded, and their lower ones; and back.
   void (*join)(const std::uint16_t* upper, const std::uint16_t* lower, float* to, std::size_t size);
   void (*split)(const float* from, std::uint16_t* upper, std::uint16_t* lower, std::size_t size);
-  CodeKernels codes[state_codes];  ///< by StateCode
+  const CodeKernels* codes;  ///< by StateCode; those of `none` are null
 };
 
 }  // namespace flatstep

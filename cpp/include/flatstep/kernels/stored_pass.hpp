@@ -12,47 +12,11 @@
 #include <flatstep/kernels/pass.hpp>
 #include <flatstep/kernels/storage.hpp>
 
-#include <tuple>
 #include <type_traits>
 
 namespace flatstep {
 
 namespace detail {
-
-template <class V>
-[[gnu::noinline]] inline void decode_state(StateCode code, const void* codes, const float* scales,
-                                           float* to, std::size_t size) {
-  switch (code) {
-    case StateCode::none:
-      return;
-    case StateCode::signed_16:
-      return BFloat16Code::decode<V>(codes, scales, to, size);
-    case StateCode::non_negative_16:
-      return NonNegative16Code::decode<V>(codes, scales, to, size);
-    case StateCode::signed_8:
-      return Signed8Code::decode<V>(codes, scales, to, size);
-    case StateCode::non_negative_8:
-      return NonNegative8Code::decode<V>(codes, scales, to, size);
-  }
-}
-
-template <class V>
-[[gnu::noinline]] inline void encode_state(StateCode code, const float* from, void* codes,
-                                           float* scales, std::size_t size, const Dither& dither,
-                                           std::size_t block) {
-  switch (code) {
-    case StateCode::none:
-      return;
-    case StateCode::signed_16:
-      return BFloat16Code::encode<V>(from, codes, scales, size, dither, block);
-    case StateCode::non_negative_16:
-      return NonNegative16Code::encode<V>(from, codes, scales, size, dither, block);
-    case StateCode::signed_8:
-      return Signed8Code::encode<V>(from, codes, scales, size, dither, block);
-    case StateCode::non_negative_8:
-      return NonNegative8Code::encode<V>(from, codes, scales, size, dither, block);
-  }
-}
 
 /// The code of one of U's state arrays in a pass over state of that width, 32 being numbers.
 template <class U, unsigned width, std::size_t array>
@@ -65,16 +29,6 @@ consteval StateCode code_in() {
   }
   return StateCode::none;
 }
-
-/// Numbers as they are.
-struct Uncoded {
-  static constexpr int scale_arguments = 0;
-};
-
-template <StateCode code>
-using CodeType = std::tuple_element_t<
-    static_cast<std::size_t>(code),
-    std::tuple<Uncoded, BFloat16Code, NonNegative16Code, Signed8Code, NonNegative8Code>>;
 
 /// A block's numbers of a state array.
 using BlockBuffer = float[code_block];
@@ -154,8 +108,8 @@ class StateUnderWay {
       const BlockScale found = Scaled<V>::scale_of(largest(largest_), Code::top, Code::far);
       if (found.is_far) {
         waiting_codes_ = nullptr;
-        return encode_state<V>(code, numbers_, codes_, array_.scales + block, code_block,
-                               array_.dither, first_ + block);
+        return Code::template encode<V>(numbers_, codes_, array_.scales + block, code_block,
+                                        array_.dither, first_ + block);
       }
       array_.scales[block] = found.scale;
       factor_ = V::broadcast(Code::scale_arguments == 1 ? found.inverse * down : found.inverse);
@@ -256,26 +210,32 @@ template <class V>
   } else {
     join<V>(s.upper + begin, s.lower + begin, parameter, size);
   }
-  const auto by_code = [&](auto&& use) {
-    for (std::size_t a = 0; a < arrays; ++a) {
-      const StoredState& array = s.state[a];
-      if (array.code == StateCode::none) continue;
-      std::byte* const codes = array.codes + begin * bytes_of(array.code);
-      use(array, codes, has_scales(array.code) ? array.scales + block : nullptr, numbers[a]);
-      part.state[a] = numbers[a];
-    }
+  const auto kernels_of = [](const StoredState& array) -> const CodeKernels& {
+    return code_kernels<V>[static_cast<std::size_t>(array.code)];
+  };
+  const auto codes_of = [=](const StoredState& array) {
+    return array.codes + begin * bytes_of(array.code);
+  };
+  const auto scales_of = [=](const StoredState& array) {
+    return has_scales(array.code) ? array.scales + block : nullptr;
   };
   for (std::size_t a = 0; a < arrays; ++a) {
-    if (s.state[a].code == StateCode::none) part.state[a] = s.state[a].numbers + begin;
+    const StoredState& array = s.state[a];
+    if (array.code == StateCode::none) {
+      part.state[a] = array.numbers + begin;
+    } else {
+      part.state[a] = numbers[a];
+      kernels_of(array).decode(codes_of(array), scales_of(array), numbers[a], size);
+    }
   }
-  by_code([&](const StoredState& array, std::byte* codes, float* scales, float* of) {
-    decode_state<V>(array.code, codes, scales, of, size);
-  });
   pass(&part, 1, shared);
   if (s.upper != nullptr) split<V>(parameter, s.upper + begin, s.lower + begin, size);
-  by_code([&](const StoredState& array, std::byte* codes, float* scales, float* of) {
-    encode_state<V>(array.code, of, codes, scales, size, array.dither, s.block + block);
-  });
+  for (std::size_t a = 0; a < arrays; ++a) {
+    const StoredState& array = s.state[a];
+    if (array.code == StateCode::none) continue;
+    kernels_of(array).encode(numbers[a], codes_of(array), scales_of(array), size, array.dither,
+                             s.block + block);
+  }
 }
 
 /// @tparam unit  whether every factor is 1
@@ -366,9 +326,14 @@ void stored_pass(const StoredSegment& s, const PassConstants<float>& shared) {
     }
     detail::stored_pass<V, U, flags, width, false>(s, shared);
   };
-  if (detail::StatesUnderWay<V, U, 32>::are_of(s)) return go(detail::Constant<32u>{});
-  if (detail::StatesUnderWay<V, U, 16>::are_of(s)) return go(detail::Constant<16u>{});
-  go(detail::Constant<8u>{});
+  if constexpr (U::state_names.size() == 0) {
+    go(detail::Constant<32u>{});
+  } else {
+    if (detail::StatesUnderWay<V, U, 32>::are_of(s)) return go(detail::Constant<32u>{});
+    if (detail::StatesUnderWay<V, U, 16>::are_of(s)) return go(detail::Constant<16u>{});
+    // Arrays of a slot are all of the width that its storage says: layout.hpp.
+    go(detail::Constant<8u>{});
+  }
 }
 
 }  // namespace flatstep
