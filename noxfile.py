@@ -115,15 +115,12 @@ def sanitize_python(session: nox.Session) -> None:
     """
     needed = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["checkpoint"]]
     install(session, *tools("hypothesis", "ml_dtypes", "mpmath", "pytest"), *needed)
-    # A build tree of its own, and always built: what is installed is not instrumented.
+    # In the tree of `sanitize`, so that the kernels, which take minutes, are compiled once.
     session.run(
         "python", "-m", "pip", "install", "--no-deps", "--force-reinstall", ".",
-        "-Cbuild-dir=build/sanitize_python",
-        "-Ccmake.build-type=RelWithDebInfo",
-        # At -O2 the checks in a unit of kernels take the compiler several times as long.
-        "-Ccmake.define.CMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -g1",
-        "-Cinstall.strip=false",
-        "-Ccmake.define.CMAKE_CXX_FLAGS=-fsanitize=address,undefined -fno-sanitize-recover=all",
+        "-Cbuild-dir=build/sanitize", "-Ccmake.args=--preset=sanitize",
+        "-Ccmake.build-type=RelWithDebInfo", "-Cinstall.strip=false",
+        "-Ccmake.define.FLATSTEP_BUILD_PYTHON=ON", "-Ccmake.define.FLATSTEP_BUILD_TESTS=OFF",
     )  # fmt: skip
     compiler = os.environ.get("CXX", "g++")
     libraries = [
