@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -19,6 +21,7 @@ import pytest
 from snapshots import bits
 
 import flatstep as fs
+from flatstep.mpi.ranks import uninterrupted
 
 PACKAGE = os.path.dirname(fs.__file__)
 
@@ -143,3 +146,82 @@ def test_an_interrupt_at_every_opcode(name: str, tmp_path: Path) -> None:
             break
     assert at > 3
     assert True in found
+
+
+# ---- blocks for whose end Ctrl-C waits (`flatstep.mpi`)
+
+
+@pytest.fixture
+def keyboard_interrupts():
+    """Python's own handler: a process that runs in the background is started without it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def press_ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    sum(range(1000))  # time enough for Python's own handler, if it were called
+
+
+def test_an_interrupt_waits_for_the_end_of_a_block(keyboard_interrupts):
+    def work() -> None:
+        with uninterrupted():
+            with uninterrupted():
+                press_ctrl_c()
+            done.append("inner")
+            press_ctrl_c()
+            done.append("outer")
+
+    done: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["inner", "outer"]
+    with uninterrupted():
+        pass  # no interrupt is left over
+    with pytest.raises(KeyboardInterrupt):
+        press_ctrl_c()
+
+
+def test_an_interrupt_comes_before_the_block_s_own_error(keyboard_interrupts):
+    def work() -> None:
+        with uninterrupted():
+            press_ctrl_c()
+            raise OSError("the block's")
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        work()
+    assert isinstance(caught.value.__context__, OSError)
+
+
+@pytest.mark.parametrize("kind", ["handler", "ignored"])
+def test_after_a_block_an_interrupt_is_whose_it_was_before(kind):
+    came = []
+    handler = signal.SIG_IGN if kind == "ignored" else lambda number, _: came.append(number)
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with uninterrupted():
+            press_ctrl_c()
+            assert came == []
+        assert came == ([] if kind == "ignored" else [signal.SIGINT])
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_in_other_threads_a_block_does_nothing(keyboard_interrupts):
+    def work() -> None:
+        with uninterrupted():
+            inside.set()
+            leave.wait(60)
+
+    inside, leave = threading.Event(), threading.Event()
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert inside.wait(60)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            press_ctrl_c()
+    finally:
+        leave.set()
+        thread.join()

@@ -15,6 +15,7 @@ __all__: list[str] = [
     "LastReport",
     "SlotReport",
     "SlotSettings",
+    "Uninterrupted",
     "Updater",
     "UpdaterInfo",
     "available_isas",
@@ -37,6 +38,14 @@ __all__: list[str] = [
     "validate_schedule",
     "validate_updater",
 ]
+
+class Uninterrupted:
+    """
+    A block for whose end Ctrl-C waits, in the main thread.
+    """
+    def __enter__(self) -> None: ...
+    def __exit__(self, arg0: typing.Any, arg1: typing.Any, arg2: typing.Any) -> None: ...
+    def __init__(self, in_main_thread: bool) -> None: ...
 
 class HyperParameter:
     """

@@ -5,20 +5,20 @@ from __future__ import annotations
 import atexit
 import os
 import pickle
-import signal
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 
+from flatstep import _core
 from flatstep._shown import cut, shown
 
-__all__ = ["Ranks", "mpi", "uninterrupted"]
+__all__ = ["Fatal", "Ranks", "mpi", "uninterrupted"]
 
 _FAILED, _LEFT = 1, 2
 
@@ -39,22 +39,24 @@ def mpi() -> Any:
     return MPI
 
 
-@contextmanager
-def uninterrupted() -> Iterator[None]:
+def uninterrupted() -> _core.Uninterrupted:
     """Ctrl-C waits for the end of the block: what ranks do together is done by all or by none."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python interrupts the main thread alone
+    return _core.Uninterrupted(threading.get_ident() == threading.main_thread().ident)
+
+
+class Fatal:
+    """What fails in this block fails on one rank alone, and the others wait for it: the job must
+    end."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self._ranks = ranks
+
+    def __enter__(self) -> None:
         return
-    came: list[Any] = []
-    before = signal.signal(signal.SIGINT, lambda *given: came.append(given))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
-        if came and callable(before):
-            before(*came[0])
-        elif came and before is signal.SIG_DFL:
-            os.kill(os.getpid(), signal.SIGINT)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._ranks.is_broken = True
 
 
 @dataclass(frozen=True)

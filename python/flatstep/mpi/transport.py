@@ -14,8 +14,6 @@ masters have beside them stays with the part.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,7 @@ from numpy.typing import NDArray
 
 from flatstep import _core
 
-from .ranks import Ranks
+from .ranks import Fatal, Ranks
 
 __all__ = ["Transport"]
 
@@ -56,6 +54,7 @@ class Transport:
         self._mean = mean
         #: Times of the last step, where somebody wants them: (what, bucket, begin, end).
         self.timeline: list[tuple[str, int, float, float]] | None = None
+        self.fatal = Fatal(ranks)
         self._failure: BaseException | None = None
         self._returns = False
 
@@ -71,8 +70,10 @@ class Transport:
         # 1/W is rounded to the dtype, then each element is multiplied by it.
         self._scale = float(dtype.type(1) / dtype.type(self.size)) if self._mean else 1.0
         self._sizes = [list(updater._bucket_sizes(part)) for part in range(self.size)]
-        #: By part and bucket; those of gradients are each step's own.
-        self._bytes = {memory: self._bytes_of(memory) for memory in (_PARAMETERS, _REDUCED)}
+        #: By part and bucket; those of gradients for the dtypes that were last given.
+        memories = (_PARAMETERS, _GIVEN, _REDUCED)
+        self._bytes = {memory: self._bytes_of(memory) for memory in memories}
+        self._given_dtypes: list[str] = []
         most = max(self._sizes[self.rank], default=0) * dtype.itemsize
         self._own = range(len(self._sizes[self.rank]))
         self._others = [(self.rank + d) % self.size for d in range(1, self.size)]
@@ -93,7 +94,7 @@ class Transport:
 
     def exchange(self, sums: _Array) -> None:
         """Add up what the ranks know of their chunks."""
-        with self.fatal():
+        with self.fatal:
             self.comm.Allreduce(self.ranks.mpi.IN_PLACE, sums, self.ranks.mpi.SUM)
 
     def agree(self, error: BaseException | None) -> None:
@@ -102,27 +103,18 @@ class Transport:
 
     def arrive(self, k: int) -> None:
         """Wait for the others' gradients of this rank's bucket, and add them up."""
-        with self.fatal():
+        with self.fatal:
             self._arrive(k)
 
     def leave(self, k: int) -> None:
         """Send what is final of this rank's bucket to the others."""
         begin = time.perf_counter()
         try:
-            with self.fatal():
+            with self.fatal:
                 self._send_results(k)
         except BaseException as error:  # the step has no way back: `finish` raises it
             self._failure = self._failure or error
         self._note("send", k, begin, time.perf_counter())
-
-    @contextmanager
-    def fatal(self) -> Iterator[None]:
-        """What fails here fails on one rank alone, and the others wait for it: the job must end."""
-        try:
-            yield
-        except BaseException:
-            self.ranks.is_broken = True
-            raise
 
     def _arrive(self, k: int) -> None:
         begin = time.perf_counter()
@@ -158,7 +150,10 @@ class Transport:
         self._memory = results
         self._returns = False
         self._failure = None
-        self._bytes[_GIVEN] = self._bytes_of(_GIVEN)
+        dtypes = self._updater._taken_dtypes()
+        if dtypes != self._given_dtypes:
+            self._bytes[_GIVEN] = self._bytes_of(_GIVEN)
+            self._given_dtypes = dtypes
         if self._deterministic:
             for k in range(min(_AHEAD, len(self._own))):
                 self._receive_gradients(k)

@@ -329,7 +329,7 @@ class DistributedUpdater(NetworkUpdater):
         transport = self._ranks
         refused: BaseException | None = None
         done = False
-        with transport.fatal():
+        with transport.fatal:
             if transport.shard:
                 memory = _core.BucketMemory
                 transport.begin(memory.parameters if applies else memory.gradients)
