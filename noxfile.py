@@ -209,6 +209,19 @@ def peers(session: nox.Session) -> None:
     session.run("pytest", "-q", "tests/test_docs.py", "-k", "test_examples_of_pages and interop")
 
 
+@nox.session
+def mpi(session: nox.Session) -> None:
+    """All rows of the tables of test_mpi.py, under every MPI, on 1 to 4 ranks.
+
+    FLATSTEP_MPI names the MPIs, as `.ci/run` makes them; else it is the system's.
+    """
+    install(session, ".[mpi,test]")
+    session.run(
+        "pytest", "-q", "tests/test_mpi.py", "-k", "on_every_number_of_ranks or narrow_storage",
+        env={"FLATSTEP_MPI_ROWS": "all"},
+    )  # fmt: skip
+
+
 # What they reach is in programs and processes of their own and not counted, or, of test_interrupts,
 # what others reach, too, but at every opcode and traced twice. A process that is killed while it
 # writes its counts would spoil those of all others.

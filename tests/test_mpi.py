@@ -6,6 +6,7 @@ NumPy has added up.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -21,6 +22,16 @@ import flatstep as fs
 MPIS = require_mpi()
 each_mpi = pytest.mark.parametrize("mpi", MPIS, ids=lambda mpi: mpi.name)
 each_size = pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+#: Every row of the tables for each MPI and number of ranks takes most of an hour: nox -s mpi.
+ALL_ROWS = os.environ.get("FLATSTEP_MPI_ROWS") == "all"
+
+
+def passes_rows(mpi: Mpi, ranks: int, scenario: str, stride: int) -> None:
+    """Every so many rows of a scenario's table, others for each MPI and number of ranks."""
+    if ALL_ROWS:
+        mpi.passes(ranks, scenario, "0", "1", limit=3600)
+    else:
+        mpi.passes(ranks, scenario, str(4 * MPIS.index(mpi) + ranks), str(stride), limit=600)
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -33,8 +44,7 @@ def test_bits_of_every_updater_strategy_and_order(part: int) -> None:
 @each_size
 def test_bits_on_every_number_of_ranks(mpi: Mpi, ranks: int) -> None:
     """Another thirtieth of the table for each; one thread and two in turn."""
-    first = 4 * MPIS.index(mpi) + ranks
-    mpi.passes(ranks, "bits", str(first), "31", limit=600)
+    passes_rows(mpi, ranks, "bits", 31)
 
 
 @each_mpi
@@ -140,8 +150,7 @@ def test_memory_of_saving_and_loading(mpi: Mpi, ranks: int, tmp_path: Path) -> N
 @each_size
 def test_narrow_storage(mpi: Mpi, ranks: int) -> None:
     """A part of updaters × storages for each; doors, faults and traffic."""
-    first = 4 * MPIS.index(mpi) + ranks
-    mpi.passes(ranks, "narrow", str(first), "23")
+    passes_rows(mpi, ranks, "narrow", 23)
 
 
 @each_mpi
