@@ -1025,6 +1025,19 @@ def narrow_doors() -> None:
                 whole = one.state(key)[name]
                 if array.size:
                     assert array.reshape(-1, order=order).tobytes() == part(whole), (what, name)
+    # what is written into parameters with masters, by each rank
+    for storage, (_, _, more) in enumerate(STORAGES):
+        if more.get("master") != "full":
+            continue
+        pair = Narrow(storage, updater=fs.Adam(1e-2))
+        pair.steps(0, 2)
+        for arrays in (pair.params, pair.twins):
+            for array in arrays.values():
+                array[...] = (array.astype(np.float32) * 0.75).astype(array.dtype)
+        pair.updater.adopt_parameters()
+        pair.one.adopt_parameters()
+        pair.steps(2, 4)
+        pair.require_same(f"{STORAGES[storage]}: adopted")
     # elements of four bytes behind an odd number of two each, in one message
     shapes = {"0_a": (3,), "0_b": (5, 1), "1_W": (7,), "2_gamma": (1,), "3_W": (3, 3), "4_W": (9,)}
     for storage in (1, 9):
