@@ -7,9 +7,9 @@
 //   StreamLimit   likewise of arrays that are not of one width: one, two or four bytes a parameter
 //   AdamLimit     the bytes of a float32 Adam step, its root, its division, and hardly anything
 //                 else: what the arithmetic units allow where the data lie in a cache
-//   CodeLimit     likewise with what 16-bit and 8-bit state costs at least, to decode and to encode,
-//                 and a float32 parameter in two halves: as many parameters as a step has, by a few
-//                 that stay in a core's first cache
+//   CodeLimit     the roots and divisions of an updater's step, with what 16-bit and 8-bit state costs
+//                 at least, to decode and to encode, and a float32 parameter in two halves: as many
+//                 parameters as a step has, by a few that stay in a core's first cache
 //   Empty.call()  a method without arguments that does nothing: what a call through pybind11 costs
 //
 // Its loops are compiled for the machine that builds them and run there: a measure, not a product.
@@ -26,10 +26,9 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <stdexcept>
-#include <type_traits>
 #include <utility>
-#include <variant>
 #include <vector>
 
 namespace py = pybind11;
@@ -145,7 +144,7 @@ class StreamLimit {
     }
     if (threads == 0) throw std::invalid_argument("threads: expected at least 1");
     if (targets.empty() || targets.size() > max_streams) {
-      throw std::invalid_argument("targets: expected 1 to 4 arrays");
+      throw std::invalid_argument("targets: expected 1 to 5 arrays");
     }
     lines_ = parameters / flatstep_bench::line_parameters;
     width_ = width_of(source_, parameters);
@@ -172,7 +171,7 @@ class StreamLimit {
   }
 
  private:
-  static constexpr std::size_t max_streams = 4;
+  static constexpr std::size_t max_streams = 5;
   static constexpr std::size_t line_words = 64 / sizeof(Word);
 
   py::array source_;
@@ -184,84 +183,70 @@ class StreamLimit {
 };
 
 /// What one thread of a CodeLimit works on, again and again.
-template <class State, bool Split>
 struct alignas(64) Few {
   static constexpr std::size_t size = 1024;
-  using Parameter = std::conditional_t<Split, std::uint16_t, float>;
+  using Numbers = std::array<float, size>;  // or as many that are narrower
 
-  alignas(64) std::array<Parameter, size> parameter{};
-  alignas(64) std::array<std::uint16_t, Split ? size : 1> lower{};
-  alignas(64) std::array<Parameter, size> gradient{};
-  alignas(64) std::array<State, size> m{};
-  alignas(64) std::array<State, size> v{};
+  alignas(64) Numbers parameter{};
+  alignas(64) std::array<std::uint16_t, size> lower{};
+  alignas(64) Numbers gradient{};
+  alignas(64) std::array<Numbers, 3> state{};
 
-  Few() {
-    gradient.fill(one<Parameter>());
-    m.fill(one<State>());
-    v.fill(one<State>());
-  }
-
-  template <class T>
-  static constexpr T one() {
-    if constexpr (std::is_same_v<T, float>) {
-      return 1.0f;
+  explicit Few(const flatstep_bench::Work& work) {
+    if (work.split) {
+      fill(gradient, flatstep_bench::code_of_one<std::uint16_t>());
     } else {
-      return flatstep_bench::code_of_one<T>();
+      gradient.fill(1.0f);
+    }
+    for (unsigned a = 0; a < work.coded + work.plain; ++a) {
+      if (a >= work.coded) {
+        state[a].fill(1.0f);
+      } else if (work.state_bytes == 2) {
+        fill(state[a], flatstep_bench::code_of_one<std::uint16_t>());
+      } else {
+        fill(state[a], flatstep_bench::code_of_one<std::uint8_t>());
+      }
     }
   }
 
-  void step() {
-    using namespace flatstep_bench;
-    if constexpr (std::is_same_v<State, float>) {
-      static_assert(!Split);
-      roots_and_divisions(size, parameter.data(), gradient.data(), m.data(), v.data());
-    } else if constexpr (Split) {
-      roots_divisions_and_codes(size, parameter.data(), lower.data(), gradient.data(), m.data(),
-                                v.data(), code_scale<State>());
-    } else {
-      roots_divisions_and_codes(size, parameter.data(), gradient.data(), m.data(), v.data(),
-                                code_scale<State>());
+  template <class Code>
+  static void fill(Numbers& numbers, Code code) {
+    for (std::size_t i = 0; i < size; ++i) {
+      std::memcpy(reinterpret_cast<std::byte*>(numbers.data()) + i * sizeof code, &code,
+                  sizeof code);
     }
   }
 };
 
 class CodeLimit {
  public:
-  CodeLimit(std::size_t parameters, unsigned state_bytes, bool split, unsigned threads)
-      : parameters_(parameters), parts_(threads) {
+  CodeLimit(std::size_t parameters, const flatstep_bench::Work& work, unsigned threads)
+      : loop_(flatstep_bench::find_loop(work)),
+        scale_(work.state_bytes == 1 ? flatstep_bench::code_scale<std::uint8_t>()
+                                     : flatstep_bench::code_scale<std::uint16_t>()),
+        few_(threads, Few(work)),
+        parameters_(parameters),
+        parts_(threads) {
     if (threads == 0) throw std::invalid_argument("threads: expected at least 1");
-    if (state_bytes == 4 && !split) {
-      few_.emplace<std::vector<Few<float, false>>>(threads);
-    } else if (state_bytes == 2) {
-      split ? make<std::uint16_t, true>() : make<std::uint16_t, false>();
-    } else if (state_bytes == 1) {
-      split ? make<std::uint8_t, true>() : make<std::uint8_t, false>();
-    } else {
-      throw std::invalid_argument("state_bytes: expected 4, 2 or 1, and less than 4 with split");
-    }
+    if (loop_ == nullptr) throw std::invalid_argument("expected the work of some updater");
   }
 
   void run() {
-    std::visit(
-        [this](auto& few) {
-          constexpr std::size_t grain = std::decay_t<decltype(few[0])>::size;
-          in_parts(parts_, parameters_, grain, [&](unsigned part, std::size_t, std::size_t n) {
-            for (std::size_t done = 0; done < n; done += grain) few[part].step();
-          });
-        },
-        few_);
+    in_parts(parts_, parameters_, Few::size, [&](unsigned part, std::size_t, std::size_t n) {
+      Few& few = few_[part];
+      const flatstep_bench::Arrays arrays{
+          few.parameter.data(),
+          few.lower.data(),
+          few.gradient.data(),
+          {few.state[0].data(), few.state[1].data(), few.state[2].data()}};
+      for (std::size_t done = 0; done < n; done += Few::size) loop_(Few::size, arrays, scale_);
+    });
   }
 
  private:
-  template <class State, bool Split>
-  void make() {
-    few_.emplace<std::vector<Few<State, Split>>>(parts_);
-  }
-
-  std::variant<std::vector<Few<float, false>>, std::vector<Few<std::uint16_t, false>>,
-               std::vector<Few<std::uint8_t, false>>, std::vector<Few<std::uint16_t, true>>,
-               std::vector<Few<std::uint8_t, true>>>
-      few_;
+  flatstep_bench::WorkLoop loop_;
+  flatstep_bench::CodeScale scale_;
+  std::vector<Few> few_;
   std::size_t parameters_;
   unsigned parts_;
 };
@@ -290,8 +275,14 @@ PYBIND11_MODULE(flatstep_limit, module) {
            py::arg("parameters"), py::arg("source"), py::arg("targets"), py::arg("threads"))
       .def("run", &StreamLimit::run);
   py::class_<CodeLimit>(module, "CodeLimit")
-      .def(py::init<std::size_t, unsigned, bool, unsigned>(), py::arg("parameters"),
-           py::arg("state_bytes"), py::arg("split"), py::arg("threads"))
+      .def(py::init([](std::size_t parameters, unsigned state_bytes, unsigned coded, unsigned plain,
+                       unsigned roots, unsigned divisions, bool split, unsigned threads) {
+             return CodeLimit(parameters, {state_bytes, coded, plain, roots, divisions, split},
+                              threads);
+           }),
+           py::arg("parameters"), py::kw_only(), py::arg("state_bytes"), py::arg("coded"),
+           py::arg("plain"), py::arg("roots"), py::arg("divisions"), py::arg("split"),
+           py::arg("threads"))
       .def("run", &CodeLimit::run);
   py::class_<Empty>(module, "Empty").def(py::init<>()).def("call", &Empty::call);
 }

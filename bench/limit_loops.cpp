@@ -1,6 +1,7 @@
 // The loops behind the limits, compiled for all that the machine that builds them has.
 #include "limit_loops.hpp"
 
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -119,37 +120,94 @@ Floats root(Floats x) {
   return roots;
 }
 
-template <class Code>
-Floats update(Floats g, Code* m, Code* v, const CodeScale& scale) {
-  const Floats m_next = decoded(m, scale.decode) + g;
-  const Floats v_next = decoded(v, scale.decode) + g;
-  encode(m, m_next, scale);
-  encode(v, v_next, scale);
-  return m_next / root(v_next);
+template <class State>
+Floats advance(State* state, Floats g, const CodeScale& scale) {
+  const Floats next = decoded(state, scale.decode) + g;
+  encode(state, next, scale);
+  return next;
+}
+Floats advance(float* state, Floats g, const CodeScale&) {
+  const Floats next = loaded<Floats>(state) + g;
+  store(state, next);
+  return next;
 }
 
-template <class Code>
-void with_codes(std::size_t n, float* p, const float* g, Code* m, Code* v, const CodeScale scale) {
-  for (std::size_t i = 0; i < n; i += lanes) {
-    const Floats change = update(loaded<Floats>(g + i), m + i, v + i, scale);
-    store(p + i, loaded<Floats>(p + i) - change);
+/// The update: the first state over the root of the last, or less, as the numbers say.
+template <unsigned arrays, unsigned roots, unsigned divisions>
+Floats combined(Floats g, const Floats (&next)[3]) {
+  if constexpr (arrays == 0) {
+    return g;
+  } else {
+    const Floats first = arrays == 1 && divisions > 0 ? g : next[0];
+    Floats above = arrays == 3 ? first + next[1] : first;
+    if constexpr (roots > 1) above = g * root(above);
+    const Floats& last = next[arrays - 1];
+    if constexpr (divisions == 0) return above;
+    return above / (roots > 0 ? root(last) : last);
   }
 }
 
-template <class Code>
-void with_codes(std::size_t n, std::uint16_t* upper, std::uint16_t* lower, const std::uint16_t* g,
-                Code* m, Code* v, const CodeScale scale) {
+template <class Code, unsigned coded, unsigned plain, unsigned roots, unsigned divisions,
+          bool split>
+void work(std::size_t n, const Arrays& arrays, const CodeScale& scale_of_caller) {
+  const CodeScale scale = scale_of_caller;
+  void* const states[3] = {arrays.state[0], arrays.state[1], arrays.state[2]};
   for (std::size_t i = 0; i < n; i += lanes) {
-    const auto gradient = reinterpret_cast<Floats>(widened(g + i) << 16);
-    const Floats change = update(gradient, m + i, v + i, scale);
-    // The upper half is rounded: the lower one counts from -2¹⁵, as one of 16 bits with a sign.
-    const Bits low = widened(lower + i);
-    const Bits before = ((widened(upper + i) - (low >> 15)) << 16) | low;
-    const auto after = reinterpret_cast<Bits>(reinterpret_cast<Floats>(before) - change);
-    narrow(upper + i, (after + 0x8000) >> 16);
-    narrow(lower + i, after & 0xffff);
+    Floats g;
+    if constexpr (split) {
+      const auto* const gradient = static_cast<const std::uint16_t*>(arrays.gradient);
+      g = reinterpret_cast<Floats>(widened(gradient + i) << 16);
+    } else {
+      g = loaded<Floats>(static_cast<const float*>(arrays.gradient) + i);
+    }
+    Floats next[3]{};
+#pragma GCC unroll 3
+    for (unsigned a = 0; a < coded + plain; ++a) {
+      if (a < coded) {
+        next[a] = advance(static_cast<Code*>(states[a]) + i, g, scale);
+      } else {
+        next[a] = advance(static_cast<float*>(states[a]) + i, g, scale);
+      }
+    }
+    const Floats change = combined<coded + plain, roots, divisions>(g, next);
+    if constexpr (split) {
+      std::uint16_t* const upper = static_cast<std::uint16_t*>(arrays.parameter) + i;
+      std::uint16_t* const lower = arrays.lower + i;
+      // The upper half is rounded: the lower one counts from -2¹⁵, as one of 16 bits with a sign.
+      const Bits low = widened(lower);
+      const Bits before = ((widened(upper) - (low >> 15)) << 16) | low;
+      const auto after = reinterpret_cast<Bits>(reinterpret_cast<Floats>(before) - change);
+      narrow(upper, (after + 0x8000) >> 16);
+      narrow(lower, after & 0xffff);
+    } else {
+      float* const parameter = static_cast<float*>(arrays.parameter) + i;
+      store(parameter, loaded<Floats>(parameter) - change);
+    }
   }
 }
+
+struct Entry {
+  Work work;
+  WorkLoop loop;
+};
+
+/// One kind of updater in all storages.
+template <unsigned coded, unsigned plain, unsigned roots, unsigned divisions>
+constexpr std::array<Entry, 5> entries() {
+  const auto of = [](unsigned bytes, bool split) -> Work {
+    return bytes == 4 ? Work{4, 0, coded + plain, roots, divisions, split}
+                      : Work{bytes, coded, plain, roots, divisions, split};
+  };
+  return {{{of(4, false), &work<float, 0, coded + plain, roots, divisions, false>},
+           {of(2, false), &work<std::uint16_t, coded, plain, roots, divisions, false>},
+           {of(1, false), &work<std::uint8_t, coded, plain, roots, divisions, false>},
+           {of(2, true), &work<std::uint16_t, coded, plain, roots, divisions, true>},
+           {of(1, true), &work<std::uint8_t, coded, plain, roots, divisions, true>}}};
+}
+
+constexpr std::array all_entries{
+    entries<0, 0, 0, 0>(), entries<1, 0, 0, 0>(), entries<1, 0, 1, 1>(), entries<2, 0, 0, 1>(),
+    entries<2, 0, 1, 1>(), entries<2, 0, 2, 1>(), entries<1, 1, 1, 1>(), entries<3, 0, 1, 1>()};
 
 }  // namespace
 
@@ -196,23 +254,13 @@ void roots_and_divisions(std::size_t n, float* __restrict p, const float* __rest
   }
 }
 
-void roots_divisions_and_codes(std::size_t n, float* p, const float* g, std::uint16_t* m,
-                               std::uint16_t* v, const CodeScale& scale) {
-  with_codes(n, p, g, m, v, scale);
-}
-void roots_divisions_and_codes(std::size_t n, float* p, const float* g, std::uint8_t* m,
-                               std::uint8_t* v, const CodeScale& scale) {
-  with_codes(n, p, g, m, v, scale);
-}
-void roots_divisions_and_codes(std::size_t n, std::uint16_t* upper, std::uint16_t* lower,
-                               const std::uint16_t* g, std::uint16_t* m, std::uint16_t* v,
-                               const CodeScale& scale) {
-  with_codes(n, upper, lower, g, m, v, scale);
-}
-void roots_divisions_and_codes(std::size_t n, std::uint16_t* upper, std::uint16_t* lower,
-                               const std::uint16_t* g, std::uint8_t* m, std::uint8_t* v,
-                               const CodeScale& scale) {
-  with_codes(n, upper, lower, g, m, v, scale);
+WorkLoop find_loop(const Work& work) {
+  for (const auto& of_kind : all_entries) {
+    for (const Entry& entry : of_kind) {
+      if (entry.work == work) return entry.loop;
+    }
+  }
+  return nullptr;
 }
 
 }  // namespace flatstep_bench

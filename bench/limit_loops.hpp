@@ -42,22 +42,34 @@ struct CodeScale {
   std::uint32_t least = 0x00800000;  // those of the least normal number
 };
 
-/// The same with what codes cost at least. To decode: zero-extend, shift, multiply by a scale. To
-/// encode: multiply, take a maximum, round by an addition, shift, pack. n is a multiple of
-/// `code_lanes`.
-inline constexpr std::size_t code_lanes = 16;
-void roots_divisions_and_codes(std::size_t n, float* p, const float* g, std::uint16_t* m,
-                               std::uint16_t* v, const CodeScale& scale);
-void roots_divisions_and_codes(std::size_t n, float* p, const float* g, std::uint8_t* m,
-                               std::uint8_t* v, const CodeScale& scale);
+/// What the step of an updater works with and has to do, beside additions and multiplications.
+struct Work {
+  unsigned state_bytes;  ///< of the state that is in codes, 1 or 2; 4 where it all is as it is
+  unsigned coded;        ///< state arrays that are in codes
+  unsigned plain;        ///< … and that are as they are
+  unsigned roots;
+  unsigned divisions;
+  bool split;  ///< whether parameters are in two halves, and gradients bfloat16
 
-/// … and with bfloat16 gradients, and parameters whose upper half is bfloat16, rounded to nearest.
-void roots_divisions_and_codes(std::size_t n, std::uint16_t* upper, std::uint16_t* lower,
-                               const std::uint16_t* g, std::uint16_t* m, std::uint16_t* v,
-                               const CodeScale& scale);
-void roots_divisions_and_codes(std::size_t n, std::uint16_t* upper, std::uint16_t* lower,
-                               const std::uint16_t* g, std::uint8_t* m, std::uint8_t* v,
-                               const CodeScale& scale);
+  friend bool operator==(const Work&, const Work&) = default;
+};
+
+/// What it works on: as wide as that says.
+struct Arrays {
+  void* parameter;       ///< split: the upper halves
+  std::uint16_t* lower;  ///< null where parameters are as they are
+  const void* gradient;
+  void* state[3];  ///< those in codes first
+};
+
+/// The roots and divisions of a step, and what codes cost at least. To decode: zero-extend, shift,
+/// multiply by a scale. To encode: multiply, take a maximum, round by an addition, shift, pack. n is a
+/// multiple of `code_lanes`.
+inline constexpr std::size_t code_lanes = 16;
+using WorkLoop = void (*)(std::size_t n, const Arrays& arrays, const CodeScale& scale);
+
+/// Null for work that no updater has.
+WorkLoop find_loop(const Work& work);
 
 /// Scales with which each step halves the state, so that it stays about as large as a g of 1, and the
 /// code of 1.

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
+import numpy as np
+
+import flatstep as fs
 from flatstep import _core
 
 Shape = tuple[int, ...]
@@ -21,9 +25,18 @@ STATE_ARRAYS = {updater.name: len(updater.state_names) for updater in _core.upda
 SECOND_PASS = {"Lamb": 3, "Lars": 2}
 
 
+# The roots and divisions of an updater's step for each parameter; of most it is one of each.
+ROOTS_AND_DIVISIONS = {
+    **dict.fromkeys(("Lion", "Momentum", "Nesterovs", "NoOp", "Sgd"), (0, 0)),
+    "AdaMax": (0, 1),
+    **dict.fromkeys(("AdaDelta", "AdaDeltaWithRate"), (2, 1)),
+}
+
+
 @dataclass(frozen=True)
 class Storage:
-    """How an Adam keeps what it steps with, in bytes of each parameter.
+    """How an updater keeps what it steps with, in bytes of each parameter: `state` is of state that
+    is kept in codes.
 
     `parameter` has the arrays that a parameter lies in: with a split master two, bfloat16 and the
     other 16 bits.
@@ -38,15 +51,22 @@ class Storage:
     def split(self) -> bool:
         return len(self.parameter) > 1
 
-    @property
-    def written(self) -> tuple[int, ...]:
+    def written(self, updater: str) -> tuple[int, ...]:
         """The arrays that a step reads and writes."""
-        return (*self.parameter, self.state, self.state)
+        return (*self.parameter, *state_bytes(updater, self.state_storage))
 
-    @property
-    def bytes(self) -> int:
+    def bytes(self, updater: str) -> int:
         """What a step must move; the scales of blocks, one for many parameters, are left out."""
-        return self.gradient + 2 * sum(self.written)
+        return self.gradient + 2 * sum(self.written(updater))
+
+
+@cache
+def state_bytes(updater: str, state_storage: str) -> tuple[int, ...]:
+    """The bytes of each state array for a parameter, those of codes first."""
+    config = fs.MultiLayerConfiguration(updater=getattr(fs, updater)(), state_storage=state_storage)
+    kept = fs.MultiLayerUpdater(config, {"0_W": np.zeros(1 << 16, np.float32)})._kept(0)
+    names = next(each.state_names for each in _core.updater_registry() if each.name == updater)
+    return tuple(sorted(kept[name].itemsize for name in names))
 
 
 # By the name that contenders have in them: "flatstep, 16bit". What has no such name is "full".
@@ -57,6 +77,8 @@ STORAGES = {
     "split 16bit": Storage("16bit", (2, 2), 2, 2),
     "split 8bit": Storage("8bit", (2, 2), 2, 1),
 }
+# Every storage of Adam, beside its peers; and of every updater, beside its limits.
+STORAGE_GROUPS = ("storage", "stored updaters")
 BITSANDBYTES = "bitsandbytes, 8bit"
 # Of the limits that move nothing: "in the cache, 16bit".
 IN_THE_CACHE = "in the cache"
@@ -122,7 +144,7 @@ class Case:
         storage = storage_of(contender)
         if storage == "full":
             return self.bytes
-        return self.network.num_parameters * STORAGES[storage].bytes
+        return self.network.num_parameters * STORAGES[storage].bytes(self.updater)
 
     @property
     def bytes(self) -> int:
@@ -140,7 +162,7 @@ class Case:
         parts.append("plain" if self.strategy == "None" else self.strategy)
         if self.averages:
             parts.append("averages")
-        if self.group == "storage":
+        if self.group in STORAGE_GROUPS:
             parts.append("full storage" if self.storage == "full" else self.storage)
         if self.between_products:
             parts.append("in a loop")
@@ -214,6 +236,13 @@ def standard_cases(threads: Sequence[int], *, quick: bool) -> list[Case]:
         for network in (large, odd)
         for storage in STORAGES
         for strategy in ("None", "ClipL2Global")
+    ]
+    cases += [
+        Case("stored updaters", large, most, updater=updater, storage=storage)
+        for updater in STATE_ARRAYS
+        if updater not in SECOND_PASS  # whose norms are of all there is: no fused pass
+        for storage in STORAGES
+        if storage != "full"
     ]
     cases.append(Case("cache", single(1 << 14), 1))
     # How the cost grows: with the parameters of one array, and with the number of arrays.

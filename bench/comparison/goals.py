@@ -89,6 +89,15 @@ def _of_storage(storage: str, memory_bound: float, always: float) -> list[Goal]:
         Goal(storage, group, PLAIN, "flatstep", always, subject),
         Goal(f"{storage}, clipped", group, ("ClipL2Global",), FUSED, 1.5, subject),
         Goal(storage, group, PLAIN, "slower of its limits", 0.85, subject, slowest_of=limits),
+        Goal(
+            f"{storage}, every updater",
+            ("stored updaters",),
+            PLAIN,
+            "slower of its limits",
+            0.85,
+            subject,
+            slowest_of=limits,
+        ),
     ]
 
 

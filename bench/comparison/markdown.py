@@ -21,7 +21,8 @@ from comparison.report import times
 from comparison.results import Result, Run
 
 _TABLES_OF_THEIR_OWN = (
-    "updaters", "averages", "float64", "loop", "storage", "cache", "sizes", "arrays",
+    "updaters", "averages", "float64", "loop", "storage", "stored updaters", "cache", "sizes",
+    "arrays",
 )  # fmt: skip
 BYTES_OF_ADAM = 28
 MARK = re.compile(r"<!-- table: ([\w ]+) -->\n\n(?:\|.*\n)*")
@@ -171,7 +172,7 @@ class Tables:
             step = stored("flatstep", case.storage)
             limit = stored("byte limit", case.storage)
             yield (
-                case.network.name, case.storage, str(STORAGES[case.storage].bytes),
+                case.network.name, case.storage, str(STORAGES[case.storage].bytes(case.updater)),
                 _minimum(by_name, step), _ratio(by_name, "flatstep", step),
                 _ratio(by_name, FUSED, step), _ratio(clipped, FUSED, step),
                 _ratio(by_name, CPU_ADAM, step), _ratio(by_name, BITSANDBYTES, step),
@@ -179,6 +180,26 @@ class Tables:
                 _minimum(by_name, stored(IN_THE_CACHE, case.storage)),
                 _ratio(by_name, "byte limit", "flatstep"),
             )  # fmt: skip
+
+    def stored_updaters(self) -> Iterable[Sequence[str]]:
+        """Of each updater and storage: what is won, and the slower of its limits over its step."""
+        storages = [name for name in STORAGES if name != "full"]
+        head = ["updater"]
+        for storage in storages:
+            head += [f"{storage}: step", "full storage over step", "slower limit over step"]
+        yield head
+        cases = {(r[0].case.updater, r[0].case.storage): r for r in self._of("stored updaters")}
+        for updater in dict.fromkeys(updater for updater, _ in cases):
+            row = [updater]
+            for storage in storages:
+                by_name = {r.contender: r for r in cases.get((updater, storage), ())}
+                step = stored("flatstep", storage)
+                limits = [stored(name, storage) for name in ("byte limit", IN_THE_CACHE)]
+                found = [by_name[name] for name in limits if name in by_name]
+                slower = max(found, key=lambda each: each.minimum).contender if found else ""
+                row += [_minimum(by_name, step), _ratio(by_name, "flatstep", step)]
+                row.append(_ratio(by_name, slower, step))
+            yield row
 
     def sizes(self) -> Iterable[Sequence[str]]:
         most = self._most
@@ -216,6 +237,7 @@ class Tables:
             "float64": self.float64,
             "loop": self.loop,
             "storage": self.storage,
+            "stored updaters": self.stored_updaters,
             "sizes": self.sizes,
             "arrays": self.arrays,
         }

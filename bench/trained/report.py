@@ -76,7 +76,7 @@ def accuracy_table(tasks: Iterable[Task], runs: Sequence[Run]) -> list[Sequence[
                 (
                     task.name if row.storage == "full" else "",
                     row.storage,
-                    str(STORAGES[row.storage].bytes),
+                    str(STORAGES[row.storage].bytes("Adam")),
                     str(row.seeds),
                     f"{row.mean:.2f} ± {row.spread:.2f}",
                     from_full,

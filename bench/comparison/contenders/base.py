@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -38,6 +39,12 @@ class Source(Protocol):
 
     def contenders(self, case: Case) -> list[Contender]:
         """Its contenders for a case, each with arrays of its own."""
+
+
+def rule_of(fs: ModuleType, case: Case) -> Any:
+    """The updater of a case, with the learning rate of all contenders."""
+    rule = getattr(fs, case.updater)()
+    return replace(rule, learning_rate=LEARNING_RATE) if hasattr(rule, "learning_rate") else rule
 
 
 def import_or_absent(name: str) -> ModuleType:

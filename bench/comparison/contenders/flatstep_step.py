@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import ModuleType
 
-from comparison.cases import Case
-from comparison.contenders.base import LEARNING_RATE, THRESHOLD, Arrays, import_or_absent
+from comparison.cases import STORAGE_GROUPS, Case
+from comparison.contenders.base import THRESHOLD, Arrays, import_or_absent, rule_of
 from comparison.timing import Contender
 
 AVERAGE_DECAY = 0.999
@@ -26,7 +25,7 @@ class Flatstep:
         self._fs.set_num_threads(count)
 
     def contenders(self, case: Case) -> list[Contender]:
-        if case.group == "storage":
+        if case.group in STORAGE_GROUPS:
             return [self.make(case)]
         found = [self.make(case), self.make(case, on_nonfinite="raise")]
         if case.group not in GROUPS_WITHOUT_VARIANTS:
@@ -49,11 +48,8 @@ class Flatstep:
         """One variant; `strategy` replaces the case's."""
         fs = self._fs
         arrays = Arrays(case.network, case.dtype, flat=flat)
-        rule = getattr(fs, case.updater)()
-        if hasattr(rule, "learning_rate"):
-            rule = replace(rule, learning_rate=LEARNING_RATE)
         config = fs.MultiLayerConfiguration(
-            updater=rule,
+            updater=rule_of(fs, case),
             gradient_normalization=case.strategy if strategy is None else strategy,
             gradient_normalization_threshold=THRESHOLD,
             on_nonfinite=on_nonfinite,

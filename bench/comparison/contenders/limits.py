@@ -16,7 +16,15 @@ from types import ModuleType
 
 import numpy as np
 
-from comparison.cases import IN_THE_CACHE, STATE_ARRAYS, STORAGES, Case, stored
+from comparison.cases import (
+    IN_THE_CACHE,
+    ROOTS_AND_DIVISIONS,
+    STATE_ARRAYS,
+    STORAGE_GROUPS,
+    STORAGES,
+    Case,
+    stored,
+)
 from comparison.contenders.base import Absent
 from comparison.timing import Contender
 
@@ -64,7 +72,7 @@ class Limit:
     def contenders(self, case: Case) -> list[Contender]:
         size, dtype = case.network.num_parameters, case.dtype
         threads = min(self._threads, 1 + case.bytes // BYTES_PER_THREAD)
-        if case.group == "storage":
+        if case.group in STORAGE_GROUPS:
             if case.strategy != "None":  # which reads the gradient twice
                 return []
             names = dict.fromkeys(("full", case.storage))
@@ -82,9 +90,21 @@ class Limit:
         """The bytes of a storage alone; its roots, divisions and conversions alone."""
         storage = STORAGES[name]
         size = -(-case.network.num_parameters // LINE_BYTES) * LINE_BYTES
-        gradient, *targets = streams_apart((storage.gradient, *storage.written), size)
+        written = storage.written(case.updater)
+        gradient, *targets = streams_apart((storage.gradient, *written), size)
         streams = self._module.StreamLimit(size, gradient, targets, threads)
-        codes = self._module.CodeLimit(size, storage.state, storage.split, threads)
+        roots, divisions = ROOTS_AND_DIVISIONS.get(case.updater, (1, 1))
+        plain = written[len(storage.parameter) :].count(4)
+        codes = self._module.CodeLimit(
+            size,
+            state_bytes=storage.state,
+            coded=STATE_ARRAYS[case.updater] - plain,
+            plain=plain,
+            roots=roots,
+            divisions=divisions,
+            split=storage.split,
+            threads=threads,
+        )
         return [
             Contender(stored("byte limit", name), streams.run),
             Contender(stored(IN_THE_CACHE, name), codes.run),

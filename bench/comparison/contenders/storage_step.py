@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from comparison.cases import STORAGES, Case, stored
+from comparison.cases import STORAGE_GROUPS, STORAGES, Case, stored
 from comparison.contenders.base import (
-    LEARNING_RATE,
     THRESHOLD,
     Absent,
     Arrays,
     import_or_absent,
+    rule_of,
 )
 from comparison.timing import Contender
 
@@ -31,12 +31,12 @@ class FlatstepStorage:
         self._fs.set_num_threads(count)
 
     def contenders(self, case: Case) -> list[Contender]:
-        if case.group != "storage" or case.storage == "full":
+        if case.group not in STORAGE_GROUPS or case.storage == "full":
             return []
         fs, storage = self._fs, STORAGES[case.storage]
         arrays = Arrays(case.network, self._bfloat16 if storage.split else case.dtype)
         config = fs.MultiLayerConfiguration(
-            updater=fs.Adam(LEARNING_RATE),
+            updater=rule_of(fs, case),
             gradient_normalization=case.strategy,
             gradient_normalization_threshold=THRESHOLD,
             on_nonfinite="propagate",
