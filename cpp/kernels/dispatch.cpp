@@ -2,8 +2,10 @@
 // run. CMake writes the list from targets.cmake: a FLATSTEP_TARGET(name, runs_here) per target.
 #include <flatstep/kernels/dispatch.hpp>
 
+#include <array>
 #include <atomic>
-#include <vector>
+#include <cstddef>
+#include <iterator>
 
 namespace flatstep {
 
@@ -55,15 +57,19 @@ std::atomic<const Target*>& active() {
 }  // namespace
 
 std::span<const Target> targets() {
-  // Never destroyed: there are updaters that step in static destructors.
-  static const auto* const available = [] {
-    auto* const list = new std::vector<Target>;
+  // Nothing to destroy: there are updaters that step in static destructors.
+  struct Available {
+    std::array<Target, std::size(candidates)> list;
+    std::size_t count;
+  };
+  static const Available available = [] {
+    Available found{};
     for (const Candidate& candidate : candidates) {
-      if (candidate.runs_here()) list->push_back(candidate.target);
+      if (candidate.runs_here()) found.list[found.count++] = candidate.target;
     }
-    return list;
+    return found;
   }();
-  return *available;
+  return {available.list.data(), available.count};
 }
 
 const Target& active_target() { return *active().load(std::memory_order_relaxed); }
