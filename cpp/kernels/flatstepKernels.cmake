@@ -51,38 +51,8 @@ endfunction()
 
 # flatstep_add_kernels(<target>): links flatstep::flatstep and the kernels of every instruction set
 # into <target>, and defines FLATSTEP_RUNTIME_KERNELS for it and for what links to it.
-#
-# Each set is compiled once in a build tree, as an object library flatstep_kernels_NAME with that
-# set's flags alone; flatstep_kernels_dispatch picks one of them when the program runs, from the list
-# that is written to flatstep_kernels/flatstep_targets.def in that tree. Building flatstep_kernels
-# builds them all and nothing else.
 function(flatstep_add_kernels target)
-  if(NOT TARGET flatstep_kernels_dispatch)
-    flatstep_instruction_sets(sets)
-    list(GET sets 0 best)
-    set(ranked "")
-    foreach(set IN LISTS sets)
-      string(APPEND ranked "FLATSTEP_TARGET(${set}, ${sets_${set}_runs_here})\n")
-      flatstep_add_kernel_library(${set} target.cpp)
-      set(kernels flatstep_kernels_${set})
-      target_compile_definitions(${kernels} PRIVATE
-        FLATSTEP_TARGET=${set} FLATSTEP_TARGET_HEADER="flatstep/simd/${set}.hpp")
-      target_compile_options(${kernels} PRIVATE ${sets_${set}})
-      if(sets_${set}_anywhere AND NOT set STREQUAL best AND NOT MSVC)
-        # Plain C++ beside a set of the machine's own is for tests only; optimised for speed it would
-        # take longer to compile than all others together.
-        target_compile_options(${kernels} PRIVATE $<$<NOT:$<CONFIG:Debug>>:-Os>)
-      endif()
-    endforeach()
-    set(directory ${CMAKE_BINARY_DIR}/flatstep_kernels)
-    file(CONFIGURE OUTPUT ${directory}/flatstep_targets.def CONTENT "${ranked}" @ONLY)
-    flatstep_add_kernel_library(dispatch dispatch.cpp)
-    target_include_directories(flatstep_kernels_dispatch PRIVATE ${directory})
-    get_property(kernels GLOBAL PROPERTY flatstep_kernels)
-    add_custom_target(flatstep_kernels)
-    add_dependencies(flatstep_kernels ${kernels})
-  endif()
-
+  flatstep_make_kernels()
   get_property(kernels GLOBAL PROPERTY flatstep_kernels)
   foreach(library IN LISTS kernels)
     target_sources(${target} PRIVATE $<TARGET_OBJECTS:${library}>)
@@ -97,6 +67,40 @@ function(flatstep_add_kernels target)
     target_link_libraries(${target} PRIVATE ${clang_library})
   endif()
   target_compile_definitions(${target} PUBLIC FLATSTEP_RUNTIME_KERNELS)
+endfunction()
+
+# flatstep_make_kernels(): the kernels, once in a build tree, where it is first called. Each set is
+# compiled as an object library flatstep_kernels_NAME with that set's flags alone;
+# flatstep_kernels_dispatch picks one of them when the program runs, from the list that is written to
+# flatstep_kernels/flatstep_targets.def in that tree. Building flatstep_kernels builds them all and
+# nothing else.
+function(flatstep_make_kernels)
+  if(TARGET flatstep_kernels_dispatch)
+    return()
+  endif()
+  flatstep_instruction_sets(sets)
+  list(GET sets 0 best)
+  set(ranked "")
+  foreach(set IN LISTS sets)
+    string(APPEND ranked "FLATSTEP_TARGET(${set}, ${sets_${set}_runs_here})\n")
+    flatstep_add_kernel_library(${set} target.cpp)
+    set(kernels flatstep_kernels_${set})
+    target_compile_definitions(${kernels} PRIVATE
+      FLATSTEP_TARGET=${set} FLATSTEP_TARGET_HEADER="flatstep/simd/${set}.hpp")
+    target_compile_options(${kernels} PRIVATE ${sets_${set}})
+    if(sets_${set}_anywhere AND NOT set STREQUAL best AND NOT MSVC)
+      # Plain C++ beside a set of the machine's own is for tests only; optimised for speed it would
+      # take longer to compile than all others together.
+      target_compile_options(${kernels} PRIVATE $<$<NOT:$<CONFIG:Debug>>:-Os>)
+    endif()
+  endforeach()
+  set(directory ${CMAKE_BINARY_DIR}/flatstep_kernels)
+  file(CONFIGURE OUTPUT ${directory}/flatstep_targets.def CONTENT "${ranked}" @ONLY)
+  flatstep_add_kernel_library(dispatch dispatch.cpp)
+  target_include_directories(flatstep_kernels_dispatch PRIVATE ${directory})
+  get_property(kernels GLOBAL PROPERTY flatstep_kernels)
+  add_custom_target(flatstep_kernels)
+  add_dependencies(flatstep_kernels ${kernels})
 endfunction()
 
 function(flatstep_add_kernel_library name source)
