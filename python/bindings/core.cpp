@@ -439,7 +439,7 @@ class TypedCore final : public Core {
   };
 
   std::vector<Kept> kept_of(std::size_t slot) const {
-    using Type = Kept::Type;
+    using Type = typename Kept::Type;
     std::vector<Kept> kept;
     const LayoutSlot& s = updater_.own_layout().slots.at(slot);
     const StoredSlot<T>& stored = updater_.stored()[slot];
