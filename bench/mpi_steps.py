@@ -2,6 +2,7 @@
 
     mpiexec -n 2 python bench/mpi_steps.py                       all cases
     mpiexec -n 2 python bench/mpi_steps.py --cases mlp 16M       some of them
+    mpiexec -n 2 python bench/mpi_steps.py --zero                beside PyTorch's, if it is there
     mpiexec -n 2 python bench/mpi_steps.py --timeline step.json  also when what happened in one step
 
 Of each case it times, in turns: a step of all ranks; the bare collectives of the same bytes, MPI's
@@ -9,6 +10,11 @@ own reduce-scatter and all-gather on one flat buffer; and a step of one process,
 while the others sleep. Rank 0 prints minima and medians in microseconds, and the ratio that is to
 be at most 1.1: a step over (the collectives + a step of one process / ranks), of minima and of
 medians. One thread each unless FLATSTEP_NUM_THREADS says otherwise.
+
+--zero adds PyTorch's ZeroRedundancyOptimizer with its fused Adam over gloo, as its users have it:
+gradients, which lie in buckets of 25 MB, are all-reduced as DistributedDataParallel does it, and
+clipped by torch.nn.utils.clip_grad_norm_, all or layer by layer; then each rank steps its part and
+broadcasts the parameters. "zero_ratio" is its time over ours.
 """
 
 from __future__ import annotations
@@ -17,6 +23,7 @@ import argparse
 import itertools
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -100,16 +107,91 @@ class Case:
         return seconds
 
 
-def measure(name: str, strategy: str, seconds: float, bucket_bytes: int) -> dict[str, Any]:
+class Zero:
+    """The same step by PyTorch."""
+
+    BUCKET_BYTES = 25 << 20
+    _group_file: str | None = None
+
+    def __init__(self, name: str, strategy: str) -> None:
+        import torch
+        import torch.distributed as dist
+        from torch.distributed.optim import ZeroRedundancyOptimizer
+
+        comm = MPI.COMM_WORLD
+        if Zero._group_file is None:
+            torch.set_num_threads(int(os.environ["FLATSTEP_NUM_THREADS"]))
+            folder = tempfile.mkdtemp() if comm.Get_rank() == 0 else None
+            Zero._group_file = f"{comm.bcast(folder)}/group"
+            dist.init_process_group(
+                "gloo",
+                init_method=f"file://{Zero._group_file}",
+                rank=comm.Get_rank(),
+                world_size=comm.Get_size(),
+            )
+        self.dist = dist
+        self.clip = torch.nn.utils.clip_grad_norm_
+        params = {key: torch.nn.Parameter(torch.zeros(*s)) for key, s in CASES[name].items()}
+        self.buckets: list[Any] = []
+        waiting: list[Any] = []
+        for param in reversed(params.values()):  # in the order of the backward pass
+            waiting.append(param)
+            if 4 * sum(each.numel() for each in waiting) >= self.BUCKET_BYTES:
+                self._make_bucket(waiting)
+        self._make_bucket(waiting)
+        layers = itertools.groupby(params, key=lambda key: key.split("_")[0])
+        self.clipped = {
+            "None": [],
+            "ClipL2PerLayer": [[params[key] for key in keys] for _, keys in layers],
+            "ClipL2Global": [list(params.values())],
+        }[strategy]
+        self.optimizer = ZeroRedundancyOptimizer(
+            params.values(),
+            optimizer_class=torch.optim.Adam,
+            parameters_as_bucket_view=True,
+            lr=1e-3,
+            fused=True,
+        )
+
+    def _make_bucket(self, waiting: list[Any]) -> None:
+        import torch
+
+        if not waiting:
+            return
+        bucket = torch.randn(sum(param.numel() for param in waiting))
+        views = bucket.split([param.numel() for param in waiting])
+        for param, view in zip(waiting, views, strict=True):
+            param.grad = view.view_as(param)
+        self.buckets.append(bucket)
+        waiting.clear()
+
+    def step(self) -> None:
+        works = [self.dist.all_reduce(bucket, async_op=True) for bucket in self.buckets]
+        for work, bucket in zip(works, self.buckets, strict=True):
+            work.wait()
+            bucket.div_(self.dist.get_world_size())
+        for params in self.clipped:
+            self.clip(params, 1.0)
+        self.optimizer.step()
+
+
+def measure(
+    name: str, strategy: str, seconds: float, bucket_bytes: int, with_zero: bool
+) -> dict[str, Any]:
     case = Case(name, strategy, bucket_bytes)
     comm = case.comm
+    zero = Zero(name, strategy) if with_zero else None
     times: dict[str, list[float]] = {"step": [], "collectives": [], "alone": []}
+    if zero is not None:
+        times["zero"] = []
     begin = time.perf_counter()
     rounds = 0
     while True:
         times["step"].append(timed(case.updater.step, comm))
         times["collectives"].append(timed(case.collectives, comm))
         times["alone"].append(case.alone())
+        if zero is not None:
+            times["zero"].append(timed(zero.step, comm))
         rounds += 1
         if comm.bcast(rounds >= 5 and time.perf_counter() - begin > seconds):
             break
@@ -122,6 +204,8 @@ def measure(name: str, strategy: str, seconds: float, bucket_bytes: int) -> dict
             for key, each in times.items()
         }
         values["ratio"] = values["step"] / (values["collectives"] + values["alone"] / size)
+        if zero is not None:
+            values["zero_ratio"] = values["zero"] / values["step"]
         found[what] = {key: round(value, 2) for key, value in values.items()}
     return found
 
@@ -152,11 +236,12 @@ def main() -> None:
     parser.add_argument("--strategies", nargs="+", choices=_STRATEGIES, default=_STRATEGIES)
     parser.add_argument("--seconds", type=float, default=2.0, help="for each case")
     parser.add_argument("--bucket-bytes", type=int, default=1 << 20)
+    parser.add_argument("--zero", action="store_true", help="also PyTorch's, which must be there")
     parser.add_argument("--timeline", help="the file for one of the first case's steps")
     options = parser.parse_args()
     for name in options.cases:
         for strategy in options.strategies:
-            found = measure(name, strategy, options.seconds, options.bucket_bytes)
+            found = measure(name, strategy, options.seconds, options.bucket_bytes, options.zero)
             if MPI.COMM_WORLD.Get_rank() == 0:
                 print(json.dumps(found), flush=True)
     if options.timeline:
