@@ -20,6 +20,7 @@ import nox
 nox.needs_version = ">=2024.3.2"
 nox.options.sessions = ["lint", "tests"]
 nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = False  # of `pythons`: those that the machine has
 
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 
@@ -183,6 +184,27 @@ def fuzz(session: nox.Session) -> None:
             f"-artifact_prefix=build/fuzz/{fuzzer.stem}-",
             external=True,
         )  # fmt: skip
+
+
+# What depends on the interpreter: its end, its lock, interrupts, memory, frames, threads.
+INTERPRETER = (
+    "tests/test_process_exit.py",
+    "tests/test_interrupts.py",
+    "tests/test_memory_safety.py",
+    "tests/test_memory_errors.py",
+    "tests/test_hostile.py",
+    "tests/test_zero_copy.py",
+    "tests/test_checkpoint.py",
+    "tests/test_files.py",
+)
+
+
+@nox.session(python=["3.10", "3.11", "3.12", "3.13", "3.14"])
+def pythons(session: nox.Session) -> None:
+    """What depends on the interpreter, on each CPython that is here."""
+    needed = PROJECT["optional-dependencies"]["checkpoint"]
+    session.install(".", *tools("hypothesis", "ml_dtypes", "mpmath", "pytest"), *needed)
+    session.run("pytest", "-q", *INTERPRETER, *session.posargs, env={"FLATSTEP_EXITS": "100"})
 
 
 @nox.session

@@ -35,6 +35,7 @@ class Interrupter:
     def __call__(self, frame: FrameType, event: str, argument: Any) -> Any:
         if not frame.f_code.co_filename.startswith(PACKAGE):
             return None
+        frame.f_trace = self.count  # before the next line, or CPython 3.13 takes it for idle
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
         return self.count
@@ -51,6 +52,7 @@ class Interrupter:
 def interrupted(work: Callable[[], Any], at: int) -> bool:
     """Whether there was an event of that number."""
     before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # or CPython 3.12 does not look at the others'
     sys.settrace(Interrupter(at))
     try:
         work()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
@@ -65,6 +66,27 @@ updater.step(gradients)
 print("failures", failures)
 """
 
+# The same without flatstep: CPython 3.12.1 and 3.13.0 lose count of a function's references where
+# there is no memory for its frame, and crash.
+INTERPRETER_ALONE = """
+import _testcapi
+def call(work):
+    return work()
+def outer(value):
+    def inner():
+        return {key: value for key in [str(value)] * 3}
+    return call(inner)
+for n in range(1, 300):
+    try:
+        _testcapi.set_nomemory(n, n + 1)
+        try:
+            outer(3)
+        finally:
+            _testcapi.remove_mem_hooks()
+    except MemoryError:
+        pass
+"""
+
 # Large arrays, and no more address space for another.
 SPACE = """
 import resource
@@ -104,6 +126,12 @@ def printed(program: str) -> str:
     return done.stdout
 
 
+@cache
+def interpreter_survives() -> bool:
+    done = subprocess.run([sys.executable, "-c", INTERPRETER_ALONE], check=False)
+    return done.returncode == 0
+
+
 # Not clone: pybind11 does not look whether it got memory for an object of a class of C++.
 @pytest.mark.parametrize(
     "name",
@@ -111,6 +139,8 @@ def printed(program: str) -> str:
 )
 def test_python_objects_that_cannot_be_had(name: str) -> None:
     pytest.importorskip("_testcapi")
+    if not interpreter_survives():
+        pytest.skip("this CPython crashes without flatstep, too")
     out = printed(FRAME.format(n=10) + OBJECTS.format(work=WORK[name]))
     assert int(out.split()[1]) > 0
 
