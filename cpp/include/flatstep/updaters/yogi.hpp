@@ -25,10 +25,11 @@ struct Yogi {
   struct Constants {
     X beta1;
     X one_minus_beta1;
-    X one_minus_beta2;
+    X beta2_minus_one;
     X alpha;
     X root;
     X epsilon;
+    X one;
   };
 
   static double initial_state(std::size_t, const Values& h, const OrderRules&) {
@@ -39,16 +40,18 @@ struct Yogi {
     const double bias = bias_of(h.beta2, step.t());
     const double root = __builtin_sqrt(bias);
     const double alpha = h.learning_rate * root / bias_of(h.beta1, step.t());
-    return {h.beta1, 1.0 - h.beta1, 1.0 - h.beta2, alpha, h.epsilon_root * bias, h.epsilon * root};
+    return {h.beta1, 1.0 - h.beta1, h.beta2 - 1.0, alpha, h.epsilon_root * bias, h.epsilon * root,
+            1.0};
   }
 
   template <class V>
   static V apply(V g, V* state, const Constants<V>& c) {
     state[0] = moving_average(c.beta1, c.one_minus_beta1, state[0], g);
     const V square = g * g;
-    const V change = c.one_minus_beta2 * square;
-    const V above = state[1] - square;
-    state[1] = state[1] - keep(not_equal(above, V::zero()), copysign(change, above));
+    // As one fma: of a difference some compilers leave v alone where the sign is 0, and a subnormal v
+    // would stay.
+    const V change = c.beta2_minus_one * square;
+    state[1] = fma(sign(state[1] - square, c.one), change, state[1]);
     return (c.alpha * state[0]) / (sqrt(state[1] + c.root) + c.epsilon);
   }
 };
