@@ -248,7 +248,7 @@ def mpi(session: nox.Session) -> None:
 # what others reach, too, but at every opcode and traced twice. A process that is killed while it
 # writes its counts would spoil those of all others.
 UNCOUNTED = ("bench", "consumer", "cpp", "examples", "interrupts", "process_exit", "symbols")
-UNCOUNTED_TESTS = "not cpp_program and not cpp_page and not a_kill"
+UNCOUNTED_TESTS = "not cpp_program and not cpp_page and not a_kill and not resident_bytes"
 
 
 @nox.session
@@ -260,10 +260,10 @@ def coverage(session: nox.Session) -> None:
     """
     # What the tests need, without the package: it is built below, to count.
     extras = PROJECT["optional-dependencies"]
-    wanted = ("checkpoint", "demo", "tensorboard", "test")
+    wanted = ("checkpoint", "demo", "mpi", "peers", "tensorboard", "test")
     needed = [*PROJECT["dependencies"], *(each for name in wanted for each in extras[name])]
     needed = [requirement for requirement in needed if not requirement.startswith("flatstep")]
-    install(session, *needed, "coverage>=7.4")
+    install(session, *needed, "coverage>=7.10")
     # One tree for both, so that the kernels are compiled once.
     session.run(
         "python", "-m", "pip", "install", "--no-deps", "--force-reinstall", ".",
@@ -292,10 +292,11 @@ def coverage(session: nox.Session) -> None:
             "FLATSTEP_SLOWER": "10",
         },
     )  # fmt: skip
+    lines = {"COVERAGE_FILE": "build/coverage/lines.python"}
+    session.run("coverage", "combine", env=lines)  # pytest's and those of processes it started
     session.run(
         "coverage", "report", "--show-missing", "--skip-covered", "--fail-under=97",
-        "--omit=*/interop/torch.py",  # PyTorch is run in a process of its own
-        env={"COVERAGE_FILE": "build/coverage/lines.python"},
+        env=lines,
     )  # fmt: skip
     session.run(
         ".ci/cpp-lines", "build/coverage", "97", "cpp/include", "python/bindings", external=True,
