@@ -111,7 +111,6 @@ class Zero:
     """The same step by PyTorch."""
 
     BUCKET_BYTES = 25 << 20
-    _group_file: str | None = None
 
     def __init__(self, name: str, strategy: str) -> None:
         import torch
@@ -119,13 +118,12 @@ class Zero:
         from torch.distributed.optim import ZeroRedundancyOptimizer
 
         comm = MPI.COMM_WORLD
-        if Zero._group_file is None:
+        if not dist.is_initialized():
             torch.set_num_threads(int(os.environ["FLATSTEP_NUM_THREADS"]))
             folder = tempfile.mkdtemp() if comm.Get_rank() == 0 else None
-            Zero._group_file = f"{comm.bcast(folder)}/group"
             dist.init_process_group(
                 "gloo",
-                init_method=f"file://{Zero._group_file}",
+                init_method=f"file://{comm.bcast(folder)}/group",
                 rank=comm.Get_rank(),
                 world_size=comm.Get_size(),
             )
