@@ -157,8 +157,10 @@ class Case:
 
     def __str__(self) -> str:
         parts = [str(self.network)]
-        if (self.updater, self.dtype) != ("Adam", "float32"):
-            parts.append(f"{self.dtype} {self.updater}")
+        if self.dtype != "float32":
+            parts.append(self.dtype)
+        if self.updater != "Adam":
+            parts.append(self.updater)
         parts.append("plain" if self.strategy == "None" else self.strategy)
         if self.averages:
             parts.append("averages")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from textwrap import fill
 
 from comparison.cases import IN_THE_CACHE
 from comparison.goals import judge, ratio
@@ -48,7 +49,7 @@ def case_table(results: Sequence[Result]) -> str:
     own = next((result for result in results if result.contender == "flatstep"), None)
     part = ", whole iterations" if first.part == "iteration" else ""
     lines = [
-        f"{first.case}{part}",
+        fill(f"{first.case}{part}", WIDTH, subsequent_indent="  "),
         f"  {'':30}{'minimum':>12}{'median':>12}{'GB/s':>9}{'ratio of minima':>18}{'medians':>10}",
     ]
     for result in results:
@@ -85,7 +86,8 @@ def goal_table(run: Run) -> str:
             f"{times(verdict.by_median):>9}  {'met' if verdict.met else 'MISSED'}"
         )
         if verdict.cases > 1:
-            lines.append(f"    hardest of {verdict.cases}: {verdict.case}")
+            hardest = f"hardest of {verdict.cases}: {verdict.case}"
+            lines.append(fill(hardest, WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 6))
     if not verdicts:
         lines.append("  none of them was measured")
     return "\n".join(lines)
