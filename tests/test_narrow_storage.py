@@ -254,6 +254,26 @@ def test_a_step_is_the_step_on_what_is_decoded(row: UpdaterRow, storage: str) ->
             check_rounded(narrow, full, storage)
 
 
+@pytest.mark.parametrize("row", FUSED, ids=str)
+def test_what_is_never_negative_has_no_sign(row: UpdaterRow) -> None:
+    """Nor has a zero: the largest of a block is found as if there were no signs."""
+    awkward = np.array([0.0, -0.0, 1e-38, -1e-38, 1e-20, -1e-20, 1, -1, 1e15, -1e15], np.float32)
+    rng = np.random.default_rng(0)
+    for semantics in row.semantics:
+        for configuration in ({}, *row.configurations):
+            arguments: dict[str, Any] = {
+                "updater": row.constructor(**configuration),
+                "semantics": semantics,
+            }
+            kept = made({"0_W": np.ones(4096, "f4")}, state_storage="16bit", **arguments)._kept(0)
+            names = [name for name in kept if f"{name}.scale" in kept]
+            full = made({"0_W": np.ones(4096, "f4")}, **arguments)
+            for _ in range(30):
+                full.step({"0_W": rng.choice(awkward, 4096)})
+                for name in names:
+                    assert not np.signbit(full.state("0_W")[name]).any(), (name, configuration)
+
+
 def check_rounded(narrow: Any, full: Any, storage: str) -> None:
     """Each state array of `narrow` is that of `full`, rounded by its code; or the same."""
     for place, key in enumerate(SHAPES):

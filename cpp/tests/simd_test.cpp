@@ -523,6 +523,84 @@ TYPED_TEST(Simd, BitsAreLoadedFromFewerAndStoredInFewer) {
   }
 }
 
+// The halves of all operands, at an odd place.
+template <class V>
+struct HalvesOf {
+  static constexpr std::size_t count = 2 * V::lanes;
+
+  std::array<std::uint16_t, count + 1> of{};
+
+  explicit HalvesOf(const std::uint32_t* words) {
+    for (std::size_t i = 0; i < count; ++i) {
+      of[i + 1] = static_cast<std::uint16_t>(words[i / 2] >> (16 * (i % 2)));
+    }
+  }
+  std::uint16_t operator[](std::size_t i) const { return of[i + 1]; }
+  typename V::Halves load() const { return V::Halves::load(of.data() + 1); }
+};
+
+// What is stored of halves is as wanted, and nothing beside it.
+template <class V, class N, class Want>
+void expect_halves(typename V::Halves halves, Want&& want) {
+  constexpr std::size_t count = 2 * V::lanes;
+  std::array<N, count + 2> out;
+  out.fill(N{0x5a});
+  halves.store(out.data() + 1);
+  EXPECT_EQ(out.front(), N{0x5a});
+  EXPECT_EQ(out.back(), N{0x5a});
+  for (std::size_t i = 0; i < count; ++i) {
+    ASSERT_EQ(out[i + 1], static_cast<N>(want(i))) << "half " << i;
+  }
+}
+
+TYPED_TEST(Simd, HalvesAreNumbers) {
+  using V = TypeParam;
+  if constexpr (std::is_same_v<typename V::value_type, float>) {
+    using U16 = std::uint16_t;
+    const Words& in = Words::instance();
+    for (std::size_t i = 0; i < in.a.size(); i += V::lanes) {
+      const HalvesOf<V> a(&in.a[i]);
+      const HalvesOf<V> b(&in.b[i]);
+      const HalvesOf<V> c(&in.c[i]);
+      expect_halves<V, U16>(a.load(), [&](std::size_t k) { return a[k]; });
+      expect_halves<V, std::uint8_t>(a.load(), [&](std::size_t k) { return a[k] & 0xff; });
+      expect_halves<V, U16>(V::Halves::broadcast(0x9e37), [](std::size_t) { return 0x9e37; });
+      expect_halves<V, U16>(a.load() + b.load(), [&](std::size_t k) { return a[k] + b[k]; });
+      expect_halves<V, U16>(a.load() - b.load(), [&](std::size_t k) { return a[k] - b[k]; });
+      expect_halves<V, U16>(merge(a.load(), b.load(), c.load()),
+                            [&](std::size_t k) { return (b[k] & a[k]) | (c[k] & ~a[k]); });
+      expect_halves<V, U16>(shift_right<4>(a.load()), [&](std::size_t k) { return a[k] >> 4; });
+      expect_halves<V, U16>(shift_right<8>(a.load()), [&](std::size_t k) { return a[k] >> 8; });
+      expect_halves<V, U16>(shift_right<15>(a.load()), [&](std::size_t k) { return a[k] >> 15; });
+    }
+  }
+}
+
+TYPED_TEST(Simd, HalvesAreThoseOfTwoVectors) {
+  using V = TypeParam;
+  if constexpr (std::is_same_v<typename V::value_type, float>) {
+    using B = typename V::Bits;
+    using H = typename V::Halves;
+    const Words& in = Words::instance();
+    for (std::size_t i = 0; i < in.a.size(); i += V::lanes) {
+      const auto word = [&](std::size_t k) {
+        return k < V::lanes ? in.a[i + k] : in.b[i + k - V::lanes];
+      };
+      const H upper = H::upper_of(B::load(&in.a[i]), B::load(&in.b[i]));
+      const H lower = H::lower_of(B::load(&in.a[i]), B::load(&in.b[i]));
+      expect_halves<V, std::uint16_t>(upper, [&](std::size_t k) { return word(k) >> 16; });
+      expect_halves<V, std::uint16_t>(lower, [&](std::size_t k) { return word(k) & 0xffff; });
+      B a = B::broadcast(0);
+      B b = a;
+      H::join(upper, lower, a, b);
+      std::array<float, 2 * V::lanes> joined{};
+      V::of_bits(a).store(joined.data());
+      V::of_bits(b).store(joined.data() + V::lanes);
+      for (std::size_t k = 0; k < joined.size(); ++k) ASSERT_EQ(bits(joined[k]), word(k)) << k;
+    }
+  }
+}
+
 // What all targets with a fused multiply-add compute from these operands, as a number per
 // operation. Two liberties: NaNs count as one, and where subnormals are flushed the smallest normal
 // number counts as a zero of its sign, as ARM finds it subnormal before it rounds (float_mode.hpp).

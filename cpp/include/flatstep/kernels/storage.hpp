@@ -51,7 +51,7 @@ class Numbers {
   static constexpr std::uint32_t guarded = (1u << guard) - 1;
   static constexpr std::uint32_t middle = 1u << guard >> 1;
   struct Weyl {
-    std::uint32_t of_element[code_block];
+    alignas(64) std::uint32_t of_element[code_block];
     constexpr Weyl() : of_element{} {
       for (std::uint32_t i = 0; i < code_block; ++i) {
         of_element[i] = 0x9e3779b9u * i >> (32 - kept) & ~guarded;  // 2³² over the golden ratio
@@ -213,13 +213,25 @@ struct NonNegativeCode {
     });
   }
 
+  /// The code's bits from bit `shift` on, and below them what is cut off.
   /// @param inverse_down down/scale, where the scale is not far
   template <class V>
-  static typename V::Bits code_of(V x, V inverse_down, typename V::Bits numbers) {
+  static typename V::Bits sum_of(V x, V inverse_down, typename V::Bits numbers) {
     using Bits = typename V::Bits;
     // Not less than the least; and of 0 it is 0.
     const Bits y = max(bits(x * inverse_down), min(bits(x), Bits::broadcast(least_bits)));
-    return shift_right<shift>(y + numbers);
+    return y + numbers;
+  }
+  /// @tparam dropped the bits that are gone from the sum's lower end
+  template <int dropped = 0, class Sum>
+  static Sum code_in(Sum sum) {
+    return shift_right<shift - dropped>(sum);
+  }
+
+  /// Of state that is never negative.
+  template <class V>
+  static typename V::Bits magnitude_of(V x) {
+    return bits(x);
   }
 
   template <class V>
@@ -248,10 +260,10 @@ struct NonNegativeCode {
               const V x = lanes.load(numbers_of + i);
               const Bits numbers = Numbers<V>::at(start, i);
               if constexpr (near) {
-                lanes.store_bits(code_of(x, factor, numbers), to + i);
+                lanes.store_bits(code_in(sum_of(x, factor, numbers)), to + i);
               } else {
                 const V y = min(x, most) * factor;
-                lanes.store_bits(min(code_of(y, second, numbers), last), to + i);
+                lanes.store_bits(min(code_in(sum_of(y, second, numbers)), last), to + i);
               }
             });
           };
@@ -286,7 +298,7 @@ struct Signed8Code {
     const V y = V::of_bits(merge(Bits::broadcast(largest_code << shift), shift_left<shift>(code),
                                  Bits::broadcast(offset_bits)));
     return V::of_bits(
-        merge(Bits::broadcast(~magnitude_bits), code, bits(fma(y, scale, minus_offset))));
+        merge(Bits::broadcast(magnitude_bits), bits(fma(y, scale, minus_offset)), code));
   }
 
   template <class V>
@@ -301,18 +313,21 @@ struct Signed8Code {
     });
   }
 
-  /// @param magnitude |x|
+  /// The sign, the code's other bits from bit `shift` on, and below them what is cut off.
   template <class V>
-  static typename V::Bits magnitude_code_of(V magnitude, V inverse, typename V::Bits numbers) {
-    return shift_right<shift>(bits(fma(magnitude, inverse, V::broadcast(offset))) + numbers);
+  static typename V::Bits sum_of(V x, V inverse, typename V::Bits numbers) {
+    return bits(fma(x, inverse, copysign(V::broadcast(offset), x))) + numbers;
   }
-  template <class V>
-  static typename V::Bits with_sign(V x, typename V::Bits magnitude_code) {
-    return merge(V::Bits::broadcast(sign), shift_right<24>(bits(x)), magnitude_code);
+  /// @tparam dropped the bits that are gone from the sum's lower end
+  template <int dropped = 0, class Sum>
+  static Sum code_in(Sum sum) {
+    return merge(Sum::broadcast(sign), shift_right<24 - dropped>(sum),
+                 shift_right<shift - dropped>(sum));
   }
+
   template <class V>
-  static typename V::Bits code_of(V x, V inverse, typename V::Bits numbers) {
-    return with_sign(x, magnitude_code_of(abs(x), inverse, numbers));
+  static typename V::Bits magnitude_of(V x) {
+    return bits(x) & V::Bits::broadcast(magnitude_bits);
   }
 
   template <class V>
@@ -320,7 +335,8 @@ struct Signed8Code {
                                        std::size_t size, const Dither& dither, std::size_t first) {
     using Bits = typename V::Bits;
     const V most = V::broadcast(Scaled<V>::most);
-    const Bits last = Bits::broadcast((offset_bits >> shift) + largest_code);
+    const Bits largest_sum = Bits::broadcast(offset_bits + (largest_code << shift));
+    const Bits magnitudes = Bits::broadcast(magnitude_bits);
     const auto scale_of = [&](std::size_t begin, std::size_t n, std::size_t block) {
       const BlockScale found = Scaled<V>::scale_of(from + begin, n, top, far);
       scales[block] = found.scale;
@@ -339,10 +355,10 @@ struct Signed8Code {
               const V x = lanes.load(numbers_of + i);
               const Bits numbers = Numbers<V>::at(start, i);
               if constexpr (near) {
-                lanes.store_bits(code_of(x, inverse, numbers), to + i);
+                lanes.store_bits(code_in(sum_of(x, inverse, numbers)), to + i);
               } else {
-                const Bits code = magnitude_code_of(min(abs(x), most), inverse, numbers);
-                lanes.store_bits(with_sign(x, min(code, last)), to + i);
+                const Bits sum = min(sum_of(min(abs(x), most), inverse, numbers), largest_sum);
+                lanes.store_bits(code_in(merge(magnitudes, sum, bits(x))), to + i);
               }
             });
           };
@@ -397,6 +413,26 @@ constexpr CodeKernels make_code_kernels() {
 template <class V>
 inline typename V::Bits rounded_half_up(typename V::Bits number) {
   return number + V::Bits::broadcast(0x8000);
+}
+
+/// join() and split() of two vectors, the sum being carried from half to half.
+template <class V>
+inline void join_two(const std::uint16_t* upper, const std::uint16_t* lower, V (&to)[2]) {
+  using Halves = typename V::Halves;
+  const Halves low = Halves::load(lower);
+  typename V::Bits first;
+  typename V::Bits second;
+  Halves::join(Halves::load(upper) - shift_right<15>(low), low, first, second);
+  to[0] = V::of_bits(first);
+  to[1] = V::of_bits(second);
+}
+template <class V>
+inline void split_two(const V (&from)[2], std::uint16_t* upper, std::uint16_t* lower) {
+  using Halves = typename V::Halves;
+  const Halves low = Halves::lower_of(bits(from[0]), bits(from[1]));
+  const Halves high = Halves::upper_of(bits(from[0]), bits(from[1]));
+  (high + shift_right<15>(low)).store(upper);
+  low.store(lower);
 }
 
 }  // namespace detail

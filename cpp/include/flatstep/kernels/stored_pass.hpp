@@ -4,9 +4,10 @@
 // Group by group, what is in another form is decoded where the plain pass would load it, and goes
 // through the same Formula; new state waits in a buffer until its block is through, as only then the
 // largest of it is known, and is encoded group by group beside the next block. So memory is read as
-// evenly as by the plain pass, which processors' prefetching needs. Blocks that are not whole, or
-// whose scales are out of the ordinary, go through buffers and the plain pass: the numbers are the
-// same. Inputs and outputs: kernel_table.hpp. Rounding: that of pass.hpp and storage.hpp.
+// evenly as by the plain pass; but between two groups there is so much more to do that processors
+// do not look far enough ahead by themselves, and everything is asked for in advance. Blocks that are
+// not whole, or whose scales are out of the ordinary, go through buffers and the plain pass: the
+// numbers are the same. Inputs and outputs: kernel_table.hpp. Rounding: that of pass.hpp and storage.hpp.
 #pragma once
 
 #include <flatstep/kernels/pass.hpp>
@@ -33,6 +34,21 @@ consteval StateCode code_in() {
 /// A block's numbers of a state array.
 using BlockBuffer = float[code_block];
 
+/// What a stored pass loads and stores together: two vectors, whose elements have Halves together.
+inline constexpr std::size_t stored_vectors = 2;
+template <class V>
+inline constexpr std::size_t stored_group = stored_vectors * V::lanes;
+
+/// Asks for the group that is some way behind this one.
+template <class V, class N>
+[[gnu::always_inline]] inline void prefetch_ahead(const N* group) {
+  const char* const begin = reinterpret_cast<const char*>(group) + prefetch_bytes;
+#pragma GCC unroll 2
+  for (std::size_t b = 0; b < stored_group<V> * sizeof(N); b += cache_line_bytes) {
+    __builtin_prefetch(begin + b);
+  }
+}
+
 /// A state array under way, block by block. New numbers whose code has a scale wait in a buffer for
 /// one block, as only then the largest is known, and are encoded beside the next block's: in the
 /// shadow of its roots and divisions.
@@ -40,7 +56,10 @@ template <class V, StateCode code>
 class StateUnderWay {
  public:
   using Bits = typename V::Bits;
+  using Halves = typename V::Halves;
   using Code = CodeType<code>;
+  /// A code, as it is written.
+  using Stored = std::conditional_t<bytes_of(code) == 1, std::uint8_t, std::uint16_t>;
 
   /// @param buffers two
   StateUnderWay(const StoredState& array, std::size_t first, BlockBuffer* buffers)
@@ -66,7 +85,16 @@ class StateUnderWay {
     }
   }
 
-  /// The i-th vector of a block, from the i-th element on.
+  /// Of the group from the block's i-th element on.
+  void prefetch(std::size_t i) const {
+    if constexpr (code == StateCode::none) {
+      prefetch_ahead<V>(numbers_ + i);
+    } else {
+      prefetch_ahead<V>(reinterpret_cast<const Stored*>(codes_) + i);
+    }
+  }
+
+  /// The vector from the block's i-th element on.
   V load(std::size_t i) const {
     if constexpr (code == StateCode::none) {
       return V::load(numbers_ + i);
@@ -82,23 +110,32 @@ class StateUnderWay {
     }
   }
 
-  /// New numbers.
-  void keep(V x, std::size_t i) {
+  /// A group's new numbers.
+  void keep(V x, V y, std::size_t i) {
     if constexpr (code == StateCode::signed_16) {
-      Code::rounded(x, numbers_at(i)).store_upper(reinterpret_cast<std::uint16_t*>(codes_) + i);
+      Halves::upper_of(Code::rounded(x, numbers_at(i)), Code::rounded(y, numbers_at(i + V::lanes)))
+          .store(reinterpret_cast<Stored*>(codes_) + i);
     } else {
       x.store(numbers_ + i);
-      if constexpr (scaled) largest_ = max(largest_, bits(abs(x)));  // also of -0
+      y.store(numbers_ + i + V::lanes);
+      if constexpr (scaled) {
+        largest_ = max(largest_, max(Code::magnitude_of(x), Code::magnitude_of(y)));
+      }
     }
   }
 
-  /// The block before, the same elements of it.
+  /// The same group of the block before.
   void encode(std::size_t i) const {
     if constexpr (scaled) {
       if (waiting_codes_ == nullptr) return;
-      using Stored = std::make_unsigned_t<typename Code::Stored>;
-      Code::code_of(V::load(waiting_ + i), factor_, numbers_at(i))
-          .store(reinterpret_cast<Stored*>(waiting_codes_) + i);
+      const Bits first = sum_at(i);
+      const Bits second = sum_at(i + V::lanes);
+      Stored* const to = reinterpret_cast<Stored*>(waiting_codes_) + i;
+      if constexpr (sizeof(Stored) == 1) {
+        Code::template code_in<16>(Halves::upper_of(first, second)).store(to);
+      } else {
+        Halves::lower_of(Code::code_in(first), Code::code_in(second)).store(to);
+      }
     }
   }
 
@@ -123,7 +160,7 @@ class StateUnderWay {
   void flush() {
     if constexpr (!scaled) return;
 #pragma GCC unroll 1
-    for (std::size_t i = 0; i < code_block; i += V::lanes) encode(i);
+    for (std::size_t i = 0; i < code_block; i += stored_group<V>) encode(i);
     waiting_codes_ = nullptr;
   }
 
@@ -137,6 +174,9 @@ class StateUnderWay {
     return Code::template Numbers<V>::start_of(array_.dither.of_block(first_ + block));
   }
   Bits numbers_at(std::size_t i) const { return Code::template Numbers<V>::at(start_, i); }
+  Bits sum_at(std::size_t i) const {
+    return Code::sum_of(V::load(waiting_ + i), factor_, numbers_at(i));
+  }
 
   const StoredState& array_;
   std::size_t first_;
@@ -241,8 +281,8 @@ template <class V>
 /// @tparam unit  whether every factor is 1
 template <class V, class U, unsigned flags, unsigned width, bool unit>
 void stored_pass(const StoredSegment& s, const PassConstants<float>& shared) {
-  constexpr std::size_t vectors = 2;
-  constexpr std::size_t group = vectors * V::lanes;
+  constexpr std::size_t vectors = stored_vectors;
+  constexpr std::size_t group = stored_group<V>;
   static_assert(code_block % group == 0 && (flags & pass_applies) != 0);
   constexpr std::size_t arrays = U::state_names.size();
   const Formula<V, U, flags> formula(shared);
@@ -266,49 +306,39 @@ void stored_pass(const StoredSegment& s, const PassConstants<float>& shared) {
       V state[vectors][max_state_arrays];
       const std::size_t at = begin + i;
       if (s.narrow_gradient == nullptr) {
+        prefetch_ahead<V>(s.gradient + at);
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < vectors; ++k) g[k] = V::load(s.gradient + at + k * V::lanes);
       } else {
+        prefetch_ahead<V>(s.narrow_gradient + at);
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < vectors; ++k) {
           g[k] = V::of_bits(V::Bits::load_upper(s.narrow_gradient + at + k * V::lanes));
         }
       }
       if (s.upper == nullptr) {
+        prefetch_ahead<V>(s.parameter + at);
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < vectors; ++k) p[k] = V::load(s.parameter + at + k * V::lanes);
       } else {
-#pragma GCC unroll 4
-        for (std::size_t k = 0; k < vectors; ++k) {
-          const auto* const lower = reinterpret_cast<const std::int16_t*>(s.lower);
-          p[k] = V::of_bits(V::Bits::load_upper(s.upper + at + k * V::lanes) +
-                            V::Bits::load(lower + at + k * V::lanes));
-        }
+        prefetch_ahead<V>(s.upper + at);
+        prefetch_ahead<V>(s.lower + at);
+        join_two(s.upper + at, s.lower + at, p);
       }
+      states.each([&](auto& of, std::size_t) { of.prefetch(i); });
       states.each([&](auto& of, std::size_t a) {
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < vectors; ++k) state[k][a] = of.load(i + k * V::lanes);
       });
       formula.template compute<!unit>(pre0, pre1, g, p, state);
-      states.each([&](auto& of, std::size_t a) {
-#pragma GCC unroll 4
-        for (std::size_t k = 0; k < vectors; ++k) of.keep(state[k][a], i + k * V::lanes);
-      });
+      states.each([&](auto& of, std::size_t a) { of.keep(state[0][a], state[1][a], i); });
       if (s.upper == nullptr) {
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < vectors; ++k) g[k].store(s.parameter + at + k * V::lanes);
       } else {
-#pragma GCC unroll 4
-        for (std::size_t k = 0; k < vectors; ++k) {
-          const auto b = bits(g[k]);
-          rounded_half_up<V>(b).store_upper(s.upper + at + k * V::lanes);
-          b.store(s.lower + at + k * V::lanes);
-        }
+        split_two(g, s.upper + at, s.lower + at);
       }
-      states.each([&](auto& of, std::size_t) {
-#pragma GCC unroll 4
-        for (std::size_t k = 0; k < vectors; ++k) of.encode(i + k * V::lanes);
-      });
+      states.each([&](auto& of, std::size_t) { of.encode(i); });
     }
     states.each([&](auto& of, std::size_t) { of.finish(block); });
   }

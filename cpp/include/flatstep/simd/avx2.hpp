@@ -91,6 +91,52 @@ struct Vector<float> {
     }
   };
 
+  struct Halves {
+    __m256i v;
+
+    static Halves broadcast(std::uint16_t x) { return {_mm256_set1_epi16(static_cast<short>(x))}; }
+    static Halves load(const std::uint16_t* p) {
+      return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))};
+    }
+    void store(std::uint16_t* p) const { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
+    void store(std::uint8_t* p) const {
+      const __m256i low = _mm256_and_si256(v, _mm256_set1_epi16(0xff));
+      _mm_storeu_si128(
+          reinterpret_cast<__m128i*>(p),
+          _mm_packus_epi16(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1)));
+    }
+    static Halves upper_of(Bits a, Bits b) {
+      return packed(_mm256_srli_epi32(a.v, 16), _mm256_srli_epi32(b.v, 16));
+    }
+    static Halves lower_of(Bits a, Bits b) {
+      const __m256i low = _mm256_set1_epi32(0xffff);
+      return packed(_mm256_and_si256(a.v, low), _mm256_and_si256(b.v, low));
+    }
+    static void join(Halves upper, Halves lower, Bits& a, Bits& b) {
+      const __m256i even = _mm256_unpacklo_epi16(lower.v, upper.v);  // the four 0 and 2
+      const __m256i odd = _mm256_unpackhi_epi16(lower.v, upper.v);
+      a.v = _mm256_permute2x128_si256(even, odd, 0x20);
+      b.v = _mm256_permute2x128_si256(even, odd, 0x31);
+    }
+
+    friend Halves operator+(Halves a, Halves b) { return {_mm256_add_epi16(a.v, b.v)}; }
+    friend Halves operator-(Halves a, Halves b) { return {_mm256_sub_epi16(a.v, b.v)}; }
+    friend Halves merge(Halves mask, Halves a, Halves b) {
+      return {_mm256_or_si256(_mm256_and_si256(mask.v, a.v), _mm256_andnot_si256(mask.v, b.v))};
+    }
+    template <int n>
+    friend Halves shift_right(Halves a) {
+      return {_mm256_srli_epi16(a.v, n)};
+    }
+
+   private:
+    /// Of numbers below 2^16. They are packed by halves of a vector: the second and third quarter
+    /// change places.
+    static Halves packed(__m256i a, __m256i b) {
+      return {_mm256_permute4x64_epi64(_mm256_packus_epi32(a, b), _MM_SHUFFLE(3, 1, 2, 0))};
+    }
+  };
+
   __m256 v;
 
   static Vector zero() { return {_mm256_setzero_ps()}; }

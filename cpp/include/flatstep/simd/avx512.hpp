@@ -13,6 +13,22 @@
 
 namespace flatstep::avx512 {
 
+/// Where 32 halves come from, in pairs: of two vectors the first one's have the numbers 0 to 31, the
+/// second one's 32 to 63.
+struct HalfOrder {
+  alignas(64) std::uint16_t from[32];
+
+  constexpr HalfOrder(unsigned first, unsigned next_pair, unsigned within_pair) : from{} {
+    for (unsigned i = 0; i < 32; ++i) {
+      from[i] = static_cast<std::uint16_t>(first + i / 2 * next_pair + i % 2 * within_pair);
+    }
+  }
+};
+inline constexpr HalfOrder lower_halves{0, 4, 2};
+inline constexpr HalfOrder upper_halves{1, 4, 2};
+inline constexpr HalfOrder first_pairs{0, 1, 32};  ///< of both vectors one after the other
+inline constexpr HalfOrder last_pairs{16, 1, 32};
+
 template <class T>
 struct Vector;
 
@@ -73,7 +89,8 @@ struct Vector<float> {
     friend Bits operator|(Bits a, Bits b) { return {_mm512_or_si512(a.v, b.v)}; }
     friend Bits operator^(Bits a, Bits b) { return {_mm512_xor_si512(a.v, b.v)}; }
     friend Bits merge(Bits mask, Bits a, Bits b) {
-      return {_mm512_ternarylogic_epi32(mask.v, a.v, b.v, 0xca)};
+      // a first, as the first is where the result goes, and masks are constants.
+      return {_mm512_ternarylogic_epi32(a.v, mask.v, b.v, 0xe2)};
     }
     template <int n>
     friend Bits shift_left(Bits a) {
@@ -111,6 +128,40 @@ struct Vector<float> {
     }
   };
 
+  struct Halves {
+    __m512i v;
+
+    static Halves broadcast(std::uint16_t x) { return {_mm512_set1_epi16(static_cast<short>(x))}; }
+    static Halves load(const std::uint16_t* p) { return {_mm512_loadu_si512(p)}; }
+    void store(std::uint16_t* p) const { _mm512_storeu_si512(p, v); }
+    void store(std::uint8_t* p) const {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_maskz_cvtepi16_epi8(every, v));
+    }
+    static Halves upper_of(Bits a, Bits b) { return pick(a.v, upper_halves, b.v); }
+    static Halves lower_of(Bits a, Bits b) { return pick(a.v, lower_halves, b.v); }
+    static void join(Halves upper, Halves lower, Bits& a, Bits& b) {
+      a.v = pick(lower.v, first_pairs, upper.v).v;
+      b.v = pick(lower.v, last_pairs, upper.v).v;
+    }
+
+    friend Halves operator+(Halves a, Halves b) { return {_mm512_add_epi16(a.v, b.v)}; }
+    friend Halves operator-(Halves a, Halves b) { return {_mm512_sub_epi16(a.v, b.v)}; }
+    friend Halves merge(Halves mask, Halves a, Halves b) {
+      return {_mm512_ternarylogic_epi32(a.v, mask.v, b.v, 0xe2)};
+    }
+    template <int n>
+    friend Halves shift_right(Halves a) {
+      return {_mm512_maskz_srli_epi16(every, a.v, n)};
+    }
+
+   private:
+    static constexpr __mmask32 every = 0xffffffff;
+
+    static Halves pick(__m512i a, const HalfOrder& order, __m512i b) {
+      return {_mm512_permutex2var_epi16(a, _mm512_load_si512(order.from), b)};
+    }
+  };
+
   __m512 v;
 
   static Vector zero() { return {_mm512_setzero_ps()}; }
@@ -135,7 +186,7 @@ struct Vector<float> {
   friend Vector max(Vector a, Vector b) { return {_mm512_maskz_max_ps(all(true).bits, a.v, b.v)}; }
   friend Vector abs(Vector a) { return {_mm512_andnot_ps(sign_bits(), a.v)}; }
   friend Vector copysign(Vector magnitude, Vector sign) {
-    return {_mm512_or_ps(abs(magnitude).v, _mm512_and_ps(sign_bits(), sign.v))};
+    return of_bits(merge(Bits::broadcast(0x7fffffff), bits(magnitude), bits(sign)));
   }
   friend Mask not_equal(Vector a, Vector b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_NEQ_UQ)}; }
   friend Vector keep(Mask mask, Vector a) { return {_mm512_maskz_mov_ps(mask.bits, a.v)}; }

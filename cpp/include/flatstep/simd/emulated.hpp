@@ -21,6 +21,11 @@
 //   or_where(mask, a, b)  a | b where the mask is set, a elsewhere
 //   bits, of_bits    a vector's bits, and the vector of bits: nothing is moved
 //   of_integers      each number, taken as signed and below 2^24, as a float
+// and Halves, twice as many unsigned numbers of 16 bits, of two Bits' elements in their order:
+//   upper_of, lower_of  the upper or lower half of each
+//   join             the Bits that have these upper and lower halves
+//   store            all 16 bits, or the low 8
+//   + - merge shift_right<n>  as above, modulo 2^16
 // Under FlushSubnormals arithmetic, comparisons, min, max and widening take and give zeros for
 // subnormals, with their sign; what moves bits (load, store, abs, copysign, keep) moves them as
 // they are. All targets but sse2 agree in every bit, NaN's sign and payload left aside. (Here fma
@@ -124,6 +129,59 @@ struct Vector {
       return each([&](std::size_t i) {
         return static_cast<std::uint32_t>(static_cast<std::int32_t>(p[i]));
       });
+    }
+  };
+
+  struct Halves {
+    std::uint16_t v[2 * lanes];
+
+    static Halves broadcast(std::uint16_t x) {
+      return each([&](std::size_t) { return x; });
+    }
+    static Halves load(const std::uint16_t* p) {
+      return each([&](std::size_t i) { return p[i]; });
+    }
+    void store(std::uint16_t* p) const {
+      for (std::size_t i = 0; i < 2 * lanes; ++i) p[i] = v[i];
+    }
+    void store(std::uint8_t* p) const {
+      for (std::size_t i = 0; i < 2 * lanes; ++i) p[i] = static_cast<std::uint8_t>(v[i]);
+    }
+    static Halves upper_of(Bits a, Bits b) {
+      return each([&](std::size_t i) { return (i < lanes ? a.v[i] : b.v[i - lanes]) >> 16; });
+    }
+    static Halves lower_of(Bits a, Bits b) {
+      return each([&](std::size_t i) { return i < lanes ? a.v[i] : b.v[i - lanes]; });
+    }
+    static void join(Halves upper, Halves lower, Bits& a, Bits& b) {
+      const auto joined = [&](std::size_t i) {
+        return std::uint32_t{upper.v[i]} << 16 | std::uint32_t{lower.v[i]};
+      };
+      a = Bits::each([&](std::size_t i) { return joined(i); });
+      b = Bits::each([&](std::size_t i) { return joined(i + lanes); });
+    }
+
+    friend Halves operator+(Halves a, Halves b) {
+      return each([&](std::size_t i) { return a.v[i] + b.v[i]; });
+    }
+    friend Halves operator-(Halves a, Halves b) {
+      return each([&](std::size_t i) { return a.v[i] - b.v[i]; });
+    }
+    friend Halves merge(Halves mask, Halves a, Halves b) {
+      return each([&](std::size_t i) { return (a.v[i] & mask.v[i]) | (b.v[i] & ~mask.v[i]); });
+    }
+    template <int n>
+    friend Halves shift_right(Halves a) {
+      return each([&](std::size_t i) { return a.v[i] >> n; });
+    }
+
+    template <class F>
+    static Halves each(F&& lane) {
+      Halves result{};
+      for (std::size_t i = 0; i < 2 * lanes; ++i) {
+        result.v[i] = static_cast<std::uint16_t>(lane(i));
+      }
+      return result;
     }
   };
 

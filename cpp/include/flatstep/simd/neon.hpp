@@ -79,6 +79,33 @@ struct Vector<float> {
     }
   };
 
+  struct Halves {
+    uint16x8_t v;
+
+    static Halves broadcast(std::uint16_t x) { return {vdupq_n_u16(x)}; }
+    static Halves load(const std::uint16_t* p) { return {vld1q_u16(p)}; }
+    void store(std::uint16_t* p) const { vst1q_u16(p, v); }
+    void store(std::uint8_t* p) const { vst1_u8(p, vmovn_u16(v)); }
+    static Halves upper_of(Bits a, Bits b) {
+      return {vuzp2q_u16(vreinterpretq_u16_u32(a.v), vreinterpretq_u16_u32(b.v))};
+    }
+    static Halves lower_of(Bits a, Bits b) {
+      return {vuzp1q_u16(vreinterpretq_u16_u32(a.v), vreinterpretq_u16_u32(b.v))};
+    }
+    static void join(Halves upper, Halves lower, Bits& a, Bits& b) {
+      a.v = vreinterpretq_u32_u16(vzip1q_u16(lower.v, upper.v));
+      b.v = vreinterpretq_u32_u16(vzip2q_u16(lower.v, upper.v));
+    }
+
+    friend Halves operator+(Halves a, Halves b) { return {vaddq_u16(a.v, b.v)}; }
+    friend Halves operator-(Halves a, Halves b) { return {vsubq_u16(a.v, b.v)}; }
+    friend Halves merge(Halves mask, Halves a, Halves b) { return {vbslq_u16(mask.v, a.v, b.v)}; }
+    template <int n>
+    friend Halves shift_right(Halves a) {
+      return {vshrq_n_u16(a.v, n)};
+    }
+  };
+
   float32x4_t v;
 
   static Vector zero() { return broadcast(0.0f); }

@@ -108,6 +108,41 @@ struct Vector<float> {
     }
   };
 
+  struct Halves {
+    __m128i v;
+
+    static Halves broadcast(std::uint16_t x) { return {_mm_set1_epi16(static_cast<short>(x))}; }
+    static Halves load(const std::uint16_t* p) {
+      return {_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))};
+    }
+    void store(std::uint16_t* p) const { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), v); }
+    void store(std::uint8_t* p) const {
+      const __m128i low = _mm_and_si128(v, _mm_set1_epi16(0xff));
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(low, low));
+    }
+    // SSE2 packs signed numbers only.
+    static Halves upper_of(Bits a, Bits b) {
+      return {_mm_packs_epi32(_mm_srai_epi32(a.v, 16), _mm_srai_epi32(b.v, 16))};
+    }
+    static Halves lower_of(Bits a, Bits b) {
+      return upper_of(shift_left<16>(a), shift_left<16>(b));
+    }
+    static void join(Halves upper, Halves lower, Bits& a, Bits& b) {
+      a.v = _mm_unpacklo_epi16(lower.v, upper.v);
+      b.v = _mm_unpackhi_epi16(lower.v, upper.v);
+    }
+
+    friend Halves operator+(Halves a, Halves b) { return {_mm_add_epi16(a.v, b.v)}; }
+    friend Halves operator-(Halves a, Halves b) { return {_mm_sub_epi16(a.v, b.v)}; }
+    friend Halves merge(Halves mask, Halves a, Halves b) {
+      return {_mm_or_si128(_mm_and_si128(mask.v, a.v), _mm_andnot_si128(mask.v, b.v))};
+    }
+    template <int n>
+    friend Halves shift_right(Halves a) {
+      return {_mm_srli_epi16(a.v, n)};
+    }
+  };
+
   __m128 v;
 
   static Vector zero() { return {_mm_setzero_ps()}; }
