@@ -67,6 +67,22 @@ def test_lars_scales_the_regularised_gradient_before_the_velocity() -> None:
         np.testing.assert_allclose(params["0_W"], weight, rtol=0, atol=1e-13)
 
 
+@pytest.mark.parametrize("decay_first", [False, True])
+def test_lamb_is_as_long_whatever_the_batch_an_update_is_divided_by(decay_first: bool) -> None:
+    """Under dl4j-0.8, where what is decayed is divided, too."""
+    share = 0.25 * (1 - 0.3 / 8 if decay_first else 1)
+    rule = fs.Lamb(0.25, decay_first=decay_first)
+    params = arrays(0)
+    before = {key: array.copy() for key, array in params.items()}
+    made(rule, params, l2=0.3, semantics="dl4j-0.8").step(arrays(1), batch_size=8)
+    update = before["0_W"] - params["0_W"]
+    if decay_first:
+        update -= 0.3 / 8 * before["0_W"]
+    assert np.linalg.norm(update) == pytest.approx(share * np.linalg.norm(before["0_W"]))
+    update = before["0_b"] - params["0_b"]
+    assert np.linalg.norm(update) == pytest.approx(0.25 * np.linalg.norm(before["0_b"]))
+
+
 @each_rule
 @pytest.mark.parametrize("what", ["parameter", "gradient"])
 def test_where_a_norm_is_zero_the_ratio_is_one(rule: Any, what: str) -> None:

@@ -104,8 +104,7 @@ class SplitStep {
       const Run& run = run_of(step.plan, chunk.slot);
       if (run.trusts == Trusted::nothing) continue;
       const std::size_t k = step.plan.slots[chunk.slot].run;
-      const PassConstants<T> constants =
-          run.trusts == Trusted::update ? passes.constants(k) : up_to_updater(passes.constants(k));
+      const PassConstants<T> constants = looked_at_by(run.trusts, passes.constants(k));
       const Written* const whole = written(step.plan, chunk.slot);
       T stack[block_size];
       Look look;
@@ -308,10 +307,11 @@ class SplitStep {
              bool applies) const {
     PassConstants<T> after = from_updater_on(passes.constants(run));
     unsigned kind = Passes<T>::kind_of(step.plan.runs[run], applies) & ~pass_clamps;
-    if (step.plan.runs[run].trusts == Trusted::update) {
-      after.post = 1;
-      kind &= ~pass_regularizes;
-    }
+    if (step.plan.runs[run].trusts == Trusted::update) kind &= ~pass_regularizes;
+    // What was written is divided by the batch already.
+    after.l2_after *= after.post;
+    after.l1_after *= after.post;
+    after.post = 1;
     split_factor<T>({trust_ratios_[step.plan.runs[run].trusting_slot], 0}, part.pre);
     Passes<T>::run_without_updater(step, part, after, kind);
   }
@@ -320,6 +320,19 @@ class SplitStep {
   const Written* written(const Plan& plan, std::size_t slot) const {
     if (!is_written_whole(plan, slot)) return nullptr;
     return &*std::ranges::lower_bound(written_, slot, {}, &Written::slot);
+  }
+
+  /// The constants of what a trust ratio is of.
+  static PassConstants<T> looked_at_by(Trusted trusts, PassConstants<T> constants) {
+    switch (trusts) {
+      case Trusted::update:
+        return constants;
+      case Trusted::direction:  // the update without its decay
+        constants.l2_after = constants.l1_after = 0;
+        return constants;
+      default:
+        return up_to_updater(constants);
+    }
   }
 
   /// The constants of what a pass does before its updater, and after it.
