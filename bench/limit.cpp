@@ -187,10 +187,16 @@ struct alignas(64) Few {
   static constexpr std::size_t size = 1024;
   using Numbers = std::array<float, size>;  // or as many that are narrower
 
-  alignas(64) Numbers parameter{};
+  /// Some lines more than a page: of lines that lie a page apart, some caches take one for the other, at
+  /// some addresses, and the loop would take up to four times as long.
+  struct alignas(64) Padded : Numbers {
+    std::array<std::byte, std::size_t{5} * 64> gap;
+  };
+
+  Padded parameter{};
+  Padded gradient{};
+  std::array<Padded, 3> state{};
   alignas(64) std::array<std::uint16_t, size> lower{};
-  alignas(64) Numbers gradient{};
-  alignas(64) std::array<Numbers, 3> state{};
 
   explicit Few(const flatstep_bench::Work& work) {
     if (work.split) {
