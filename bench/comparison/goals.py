@@ -166,6 +166,11 @@ def ratio(numerator: Result, denominator: Result) -> tuple[float, float]:
     return numerator.minimum / denominator.minimum, numerator.median / denominator.median
 
 
+def slowest(results: Iterable[Result]) -> Result:
+    """By the minima: the limit that holds, where there are several."""
+    return max(results, key=lambda result: result.minimum)
+
+
 _ByName = Mapping[tuple[Case, str, str], Result]
 
 
@@ -196,7 +201,7 @@ def judge(results: Sequence[Result], goals: Iterable[Goal] = GOALS) -> list[Verd
             names = goal.slowest_of or (goal.against,)
             others = _beside(result, by_name, names)
             if len(others) == len(names):
-                other = max(others, key=lambda each: each.minimum)
+                other = slowest(others)
                 pair = (result, other) if goal.at_most else (other, result)
                 found.append((*ratio(*pair), str(result.case)))
         if found:

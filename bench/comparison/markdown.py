@@ -16,7 +16,7 @@ from comparison.cases import (
     standard_cases,
     stored,
 )
-from comparison.goals import CPU_ADAM, FUSED, judge, ratio
+from comparison.goals import CPU_ADAM, FUSED, judge, ratio, slowest
 from comparison.report import times
 from comparison.results import Result, Run
 
@@ -196,7 +196,7 @@ class Tables:
                 step = stored("flatstep", storage)
                 limits = [stored(name, storage) for name in ("byte limit", IN_THE_CACHE)]
                 found = [by_name[name] for name in limits if name in by_name]
-                slower = max(found, key=lambda each: each.minimum).contender if found else ""
+                slower = slowest(found).contender if found else ""
                 row += [_minimum(by_name, step), _ratio(by_name, "flatstep", step)]
                 row.append(_ratio(by_name, slower, step))
             yield row
