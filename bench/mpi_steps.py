@@ -20,9 +20,11 @@ broadcasts the parameters. "zero_ratio" is its time over ours.
 from __future__ import annotations
 
 import argparse
+import atexit
 import itertools
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -120,7 +122,10 @@ class Zero:
         comm = MPI.COMM_WORLD
         if not dist.is_initialized():
             torch.set_num_threads(int(os.environ["FLATSTEP_NUM_THREADS"]))
-            folder = tempfile.mkdtemp() if comm.Get_rank() == 0 else None
+            folder = None
+            if comm.Get_rank() == 0:
+                folder = tempfile.mkdtemp()
+                atexit.register(shutil.rmtree, folder, ignore_errors=True)
             dist.init_process_group(
                 "gloo",
                 init_method=f"file://{comm.bcast(folder)}/group",
