@@ -143,9 +143,7 @@ def results_of(case: Case, sources: Sequence[Source], chosen: argparse.Namespace
     entered = enter(sources, case)
 
     def results(timings: Sequence[Timing], part: str) -> list[Result]:
-        return [
-            Result(case, t.contender, t.minimum, t.median, len(t.samples), part) for t in timings
-        ]
+        return [Result(case, t.contender, tuple(t.samples), part) for t in timings]
 
     if not case.between_products:
         return results(measure(entered, effort), "step")

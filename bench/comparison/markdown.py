@@ -57,7 +57,7 @@ class Tables:
         return list(cases.values())
 
     def goals(self) -> Iterable[Sequence[str]]:
-        yield "goal", "against", "wanted", "minima", "medians", ""
+        yield "goal", "against", "wanted", "minima", "rounds", ""
         for verdict in judge(self._run.results):
             goal = verdict.goal
             wanted = ("≤ " if goal.at_most else "≥ ") + f"{goal.need:g}"
@@ -65,7 +65,7 @@ class Tables:
             # Three decimals, so that what is missed by a hair does not read as met.
             numbers = (
                 f"{value:.3f}" if value < 10 else times(value)
-                for value in (verdict.by_minimum, verdict.by_median)
+                for value in (verdict.by_minimum, verdict.by_round)
             )
             yield goal.what, goal.against, wanted, *numbers, met
 
@@ -252,11 +252,11 @@ def _median(by_name: dict[str, Result], name: str) -> str:
 
 
 def _ratio(by_name: dict[str, Result], numerator: str, denominator: str) -> str:
-    """Of the minima; of the medians in brackets."""
+    """Of the minima; in brackets the median of the rounds' ratios."""
     if not {numerator, denominator} <= by_name.keys():
         return "–"
-    by_minimum, by_median = ratio(by_name[numerator], by_name[denominator])
-    return f"{times(by_minimum)} ({times(by_median)})"
+    by_minimum, by_round = ratio(by_name[numerator], by_name[denominator])
+    return f"{times(by_minimum)} ({times(by_round)})"
 
 
 def _markdown(rows: Iterable[Sequence[str]]) -> str:

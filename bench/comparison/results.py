@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import platform
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,22 +14,28 @@ from typing import Any
 
 from comparison.cases import Case, Network
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
 class Result:
-    """One contender in one case: nanoseconds per step.
+    """One contender in one case: the nanoseconds per step of its turns, one in each round.
 
     `part` tells a loop's step from its whole iteration.
     """
 
     case: Case
     contender: str
-    minimum: float
-    median: float
-    rounds: int
+    turns: tuple[float, ...]
     part: str = "step"
+
+    @property
+    def minimum(self) -> float:
+        return min(self.turns)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.turns)
 
     @property
     def gigabytes_per_second(self) -> float:
@@ -65,7 +72,7 @@ def _result(entry: Mapping[str, Any]) -> Result:
     case = dict(entry["case"])
     layers = tuple(tuple(tuple(s) for s in layer) for layer in case["network"]["layers"])
     case["network"] = Network(case["network"]["name"], layers)
-    return Result(**{**entry, "case": Case(**case)})
+    return Result(**{**entry, "case": Case(**case), "turns": tuple(entry["turns"])})
 
 
 def machine() -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -74,10 +73,6 @@ class Timing:
     @property
     def minimum(self) -> float:
         return min(self.samples)
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.samples)
 
 
 def _turns(timings: Sequence[Timing], effort: Effort) -> Iterator[int]:
