@@ -46,6 +46,14 @@ inline constexpr std::size_t page_bytes = 4096;
 inline constexpr std::size_t cache_line_bytes = 64;
 inline constexpr std::size_t prefetch_bytes = 1024 + cache_line_bytes;
 
+/// Asks for as many bytes as these, some way behind them.
+template <std::size_t bytes>
+[[gnu::always_inline]] inline void prefetch_ahead(const void* from) {
+  const char* const begin = static_cast<const char*>(from) + prefetch_bytes;
+#pragma GCC unroll 4
+  for (std::size_t b = 0; b < bytes; b += cache_line_bytes) __builtin_prefetch(begin + b);
+}
+
 /// Whether a pass loads the parameter.
 template <class U, unsigned flags>
 inline constexpr bool loads_parameter =
@@ -125,11 +133,7 @@ void pass(const Segment<typename V::value_type>* segments, std::size_t count,
         if (collides) {
 #pragma GCC unroll 2
           for (std::size_t a = 1; a < state_arrays; ++a) {
-            const char* const begin = reinterpret_cast<const char*>(arrays[a] + i) + prefetch_bytes;
-#pragma GCC unroll 4
-            for (std::size_t b = 0; b < vectors * sizeof(V); b += cache_line_bytes) {
-              __builtin_prefetch(begin + b);
-            }
+            prefetch_ahead<vectors * sizeof(V)>(arrays[a] + i);
           }
         }
       }

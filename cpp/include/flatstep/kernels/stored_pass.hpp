@@ -41,12 +41,8 @@ inline constexpr std::size_t stored_group = stored_vectors * V::lanes;
 
 /// Asks for the group that is some way behind this one.
 template <class V, class N>
-[[gnu::always_inline]] inline void prefetch_ahead(const N* group) {
-  const char* const begin = reinterpret_cast<const char*>(group) + prefetch_bytes;
-#pragma GCC unroll 2
-  for (std::size_t b = 0; b < stored_group<V> * sizeof(N); b += cache_line_bytes) {
-    __builtin_prefetch(begin + b);
-  }
+[[gnu::always_inline]] inline void prefetch_group(const N* group) {
+  prefetch_ahead<stored_group<V> * sizeof(N)>(group);
 }
 
 /// A state array under way, block by block. New numbers whose code has a scale wait in a buffer for
@@ -88,9 +84,9 @@ class StateUnderWay {
   /// Of the group from the block's i-th element on.
   void prefetch(std::size_t i) const {
     if constexpr (code == StateCode::none) {
-      prefetch_ahead<V>(numbers_ + i);
+      prefetch_group<V>(numbers_ + i);
     } else {
-      prefetch_ahead<V>(reinterpret_cast<const Stored*>(codes_) + i);
+      prefetch_group<V>(reinterpret_cast<const Stored*>(codes_) + i);
     }
   }
 
@@ -306,23 +302,23 @@ void stored_pass(const StoredSegment& s, const PassConstants<float>& shared) {
       V state[vectors][max_state_arrays];
       const std::size_t at = begin + i;
       if (s.narrow_gradient == nullptr) {
-        prefetch_ahead<V>(s.gradient + at);
+        prefetch_group<V>(s.gradient + at);
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < vectors; ++k) g[k] = V::load(s.gradient + at + k * V::lanes);
       } else {
-        prefetch_ahead<V>(s.narrow_gradient + at);
+        prefetch_group<V>(s.narrow_gradient + at);
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < vectors; ++k) {
           g[k] = V::of_bits(V::Bits::load_upper(s.narrow_gradient + at + k * V::lanes));
         }
       }
       if (s.upper == nullptr) {
-        prefetch_ahead<V>(s.parameter + at);
+        prefetch_group<V>(s.parameter + at);
 #pragma GCC unroll 4
         for (std::size_t k = 0; k < vectors; ++k) p[k] = V::load(s.parameter + at + k * V::lanes);
       } else {
-        prefetch_ahead<V>(s.upper + at);
-        prefetch_ahead<V>(s.lower + at);
+        prefetch_group<V>(s.upper + at);
+        prefetch_group<V>(s.lower + at);
         join_two(s.upper + at, s.lower + at, p);
       }
       states.each([&](auto& of, std::size_t) { of.prefetch(i); });
