@@ -327,17 +327,21 @@ class SplitStep {
     switch (trusts) {
       case Trusted::update:
         return constants;
-      case Trusted::direction:  // the update without its decay
-        constants.l2_after = constants.l1_after = 0;
-        return constants;
+      case Trusted::direction:
+        return without_decay(constants);
       default:
         return up_to_updater(constants);
     }
   }
 
-  /// The constants of what a pass does before its updater, and after it.
-  static PassConstants<T> up_to_updater(PassConstants<T> constants) {
+  /// The constants of an update without its decay; of what a pass does before its updater, and after
+  /// it.
+  static PassConstants<T> without_decay(PassConstants<T> constants) {
     constants.l2_after = constants.l1_after = 0;
+    return constants;
+  }
+  static PassConstants<T> up_to_updater(PassConstants<T> constants) {
+    constants = without_decay(constants);
     constants.post = 1;
     return constants;
   }
