@@ -409,12 +409,6 @@ constexpr CodeKernels make_code_kernels() {
   }
 }
 
-/// Bits of a number whose upper half is the bfloat16 nearest to it.
-template <class V>
-inline typename V::Bits rounded_half_up(typename V::Bits number) {
-  return number + V::Bits::broadcast(0x8000);
-}
-
 /// join() and split() of two vectors, the sum being carried from half to half.
 template <class V>
 inline void join_two(const std::uint16_t* upper, const std::uint16_t* lower, V (&to)[2]) {
@@ -451,7 +445,7 @@ template <class V>
 inline void split(const float* from, std::uint16_t* upper, std::uint16_t* lower, std::size_t size) {
   transform<V>(size, [=](auto lanes, std::size_t i) {
     const auto b = bits(lanes.load(from + i));
-    lanes.store_upper(detail::rounded_half_up<V>(b), upper + i);
+    lanes.store_upper(b + V::Bits::broadcast(0x8000), upper + i);  // to the nearest
     lanes.store_bits(b, lower + i);
   });
 }
